@@ -1,0 +1,192 @@
+// Package inventory is the port to the source of truth: what devices there should be, where, and
+// in which status. The driver is inventory/netbox (NetBox 4.7); inventorytest is the conformance
+// suite that it passes against a real NetBox and against the data center in a box alike.
+//
+// The source of truth belongs to people. Cagenut owns fields in it, never devices: it writes the
+// status, and the custom fields that Setup made, and leaves everything else as it stands.
+//
+// A Source is safe for concurrent use. Every method ends when its context does. Errors are of type
+// *Error.
+package inventory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cagenut/cagenut/internal/asset"
+)
+
+// Device is a device as the source of truth has it. A device from Find carries the plain fields
+// only; one from Describe has its interfaces, cables and addresses too.
+type Device struct {
+	ID           asset.ID          `json:"id"`
+	Name         string            `json:"name"`
+	Serial       string            `json:"serial"`
+	AssetTag     string            `json:"asset_tag,omitempty"`
+	Status       asset.Status      `json:"status"`
+	Site         Named             `json:"site"`
+	Rack         Named             `json:"rack"`
+	Position     float64           `json:"position"` // rack units from the bottom; 0: none
+	Face         string            `json:"face,omitempty"`
+	Role         Named             `json:"role"`
+	Manufacturer Named             `json:"manufacturer"`
+	Type         Named             `json:"type"` // slug and model
+	Platform     Named             `json:"platform"`
+	Tenant       Named             `json:"tenant"`
+	Cluster      Named             `json:"cluster"`
+	OOB          netip.Prefix      `json:"oob_ip"`
+	OOBID        int64             `json:"-"` // of the IP address object
+	PrimaryIP4   netip.Prefix      `json:"primary_ip4"`
+	PrimaryIP6   netip.Prefix      `json:"primary_ip6"`
+	Tags         []string          `json:"tags,omitempty"` // slugs, sorted
+	Custom       map[string]string `json:"custom_fields,omitempty"`
+	Updated      time.Time         `json:"last_updated"`
+	Interfaces   []Interface       `json:"interfaces,omitempty"` // by name
+	// PrimaryPool are the prefixes from which a primary address could be taken when the device has
+	// none: role "primary" (or the configured one), scoped to the device's site. Describe fills it
+	// only for devices without a primary address.
+	PrimaryPool []netip.Prefix `json:"primary_pool,omitempty"`
+}
+
+// Named is a reference to another object; the zero value means none.
+type Named struct {
+	ID   int64  `json:"id,omitempty"`
+	Slug string `json:"slug,omitempty"` // racks have none
+	Name string `json:"name,omitempty"`
+}
+
+// Interface is a network interface of a device.
+type Interface struct {
+	ID        int64          `json:"id"`
+	Name      string         `json:"name"`
+	Type      string         `json:"type"` // NetBox slug, e.g. 25gbase-x-sfp28
+	Mgmt      bool           `json:"mgmt_only"`
+	Enabled   bool           `json:"enabled"`
+	MACs      []string       `json:"macs,omitempty"` // upper case with colons, primary first
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	Cable     *Cable         `json:"cable,omitempty"`
+}
+
+// Cable is the cable on an interface, with its far end.
+type Cable struct {
+	ID     int64  `json:"id"`
+	Status string `json:"status"` // connected, planned, decommissioning
+	Peer   string `json:"peer"`   // device name
+	Port   string `json:"port"`   // far interface
+}
+
+// Query selects devices. Its set fields all apply; a Query with no field set is an error: empty is
+// not all.
+type Query struct {
+	IDs     []asset.ID
+	Names   []string // exact, letter case ignored
+	Site    string   // slug; narrows the others, never alone
+	Rack    string   // name; needs Site where the name is not unique
+	Serials []string // exact, letter case ignored
+}
+
+// StatusChange asks to move a device from one status to another.
+type StatusChange struct {
+	ID        asset.ID
+	From, To  asset.Status
+	Operation string // operation ID: goes into the custom field and the changelog message
+	Message   string // for people; cut to the changelog's 200 characters
+}
+
+// Source is the port.
+type Source interface {
+	// Find gives the devices of a query by ID. Names or IDs that match nothing are an ErrNotFound
+	// that lists them all; a name that matches several is an ErrAmbiguous.
+	Find(ctx context.Context, q Query) ([]Device, error)
+	// Describe gives devices with interfaces, MACs, cables and addresses, in the order asked for,
+	// in a number of requests that grows with len(ids)/100, not with len(ids).
+	Describe(ctx context.Context, ids []asset.ID) ([]Device, error)
+	// Device is one device's plain fields, for a check just before acting.
+	Device(ctx context.Context, id asset.ID) (Device, error)
+	// SetStatus moves a device by compare-and-set. Already there is success with false; a status
+	// that is neither From nor To is an ErrConflict, and so is a move that the lifecycle forbids.
+	SetStatus(ctx context.Context, c StatusChange) (changed bool, err error)
+	// SameSerial lists other devices with this serial: NetBox does not keep serials unique.
+	SameSerial(ctx context.Context, serial string) ([]Device, error)
+	// Sites lists the sites.
+	Sites(ctx context.Context) ([]Named, error)
+	// Ping tells the version of the source of truth and what the token may do.
+	Ping(ctx context.Context) (Status, error)
+	// Setup compares what Cagenut needs (custom fields, tags, permissions, webhook) with what is
+	// there and, when apply is true, makes what is missing. It never changes what it did not make.
+	Setup(ctx context.Context, o SetupOptions, apply bool) ([]SetupItem, error)
+}
+
+// Status is what the source of truth says of itself and of us.
+type Status struct {
+	Version string   `json:"version"`
+	User    string   `json:"user,omitempty"`
+	Super   bool     `json:"superuser"`
+	Missing []string `json:"missing,omitempty"` // what Setup would make
+}
+
+// SetupOptions are the choices of Setup.
+type SetupOptions struct {
+	User       string // the account that Cagenut's own token belongs to
+	WebhookURL string // empty: no webhook
+	WebhookKey string // secret of X-Hook-Signature; never logged
+}
+
+// SetupItem is one thing that Setup needs.
+type SetupItem struct {
+	Kind   string `json:"kind"` // custom field, tag, permission, webhook, event rule
+	Name   string `json:"name"`
+	State  string `json:"state"` // present, missing, created, differs
+	Detail string `json:"detail,omitempty"`
+}
+
+// The ways in which the source of truth fails. Test with errors.Is.
+var (
+	ErrUnreachable = errors.New("inventory unreachable")
+	ErrDenied      = errors.New("inventory refused the token or the permission")
+	ErrNotFound    = errors.New("not in the inventory")
+	ErrAmbiguous   = errors.New("ambiguous in the inventory")
+	ErrConflict    = errors.New("inventory changed meanwhile")
+	ErrRejected    = errors.New("inventory rejected the write")
+	ErrMalformed   = errors.New("inventory answer is malformed")
+	ErrServer      = errors.New("inventory answered with a server error")
+)
+
+// Error is what every driver returns.
+type Error struct {
+	Kind   error  // one of the sentinels above
+	Op     string // the call and its argument
+	Status int    // HTTP status, 0 when there was no answer
+	Detail string // the inventory's own words, bounded
+	Names  []string
+	Err    error
+}
+
+// Error names the call and the reason.
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%s: %v", e.Op, e.Kind)
+	if e.Status != 0 {
+		s += fmt.Sprintf(" (HTTP %d)", e.Status)
+	}
+	if len(e.Names) > 0 {
+		s += fmt.Sprintf(": %q", e.Names)
+	}
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap gives the kind and the cause to errors.Is and errors.As.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Err}
+}
