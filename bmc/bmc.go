@@ -231,6 +231,8 @@ type TaskRef struct {
 
 // TaskState is how far a task is.
 type TaskState struct {
+	URI      string   `json:"uri,omitempty"`
+	Name     string   `json:"name,omitempty"`
 	State    string   `json:"state"` // DSP2046 TaskState
 	Done     bool     `json:"done"`
 	OK       bool     `json:"ok"` // meaningful when Done
@@ -257,9 +259,9 @@ type Firmware interface {
 	StartUpdate(ctx context.Context, u FirmwareUpdate) (TaskRef, error)
 	// Task reads a task's state. A task that the BMC no longer knows is Gone, which is not an error.
 	Task(ctx context.Context, t TaskRef) (TaskState, error)
-	// ActiveTasks lists tasks that are not done, so that a crash between a write and its answer
-	// finds what it started.
-	ActiveTasks(ctx context.Context) ([]TaskRef, error)
+	// Tasks lists every task that the BMC still knows, done or not, so that a crash between a write
+	// and its answer finds what it started: compare with the list from before the write.
+	Tasks(ctx context.Context) ([]TaskState, error)
 }
 
 // Log reads the system event log.

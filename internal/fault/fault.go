@@ -1,0 +1,184 @@
+// Package fault is the vocabulary of what goes wrong: every failure that leaves a room carries one
+// code from the table below, a sentence for people, and a remedy. What may be done about a failure
+// (its class) follows from the code alone, so the executor, the API, the exit codes of the CLI and
+// the pages all decide the same.
+//
+// Adapters return the errors of their ports; activities/errors.go translates those once. The
+// package is pure.
+package fault
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Class says what may be done about a failure.
+type Class string
+
+// The classes.
+const (
+	Retry  Class = "retry"  // passes by itself: try again within the step's policy
+	Wait   Class = "wait"   // a person must act; the operation parks
+	Refuse Class = "refuse" // what was asked for may not be done; nothing was changed
+	Lost   Class = "lost"   // the effect is unknown: observe before doing anything
+)
+
+// Code names a failure. Codes are part of the API: they are never renamed or reused.
+type Code string
+
+// The codes.
+const (
+	Invalid          Code = "invalid"           // bad input: names field, value and remedy
+	NotFound         Code = "not_found"         // no such thing
+	Locked           Code = "locked"            // held by another operation
+	Denied           Code = "denied"            // the caller's role or site does not allow it
+	Unauthenticated  Code = "unauthenticated"   // no valid token
+	Conflict         Code = "conflict"          // changed since it was read
+	Incomplete       Code = "record_incomplete" // the NetBox record lacks something
+	InService        Code = "in_service"        // the machine is or may be in service
+	IllegalMove      Code = "illegal_move"      // the lifecycle forbids it
+	NoProfile        Code = "no_profile"        // no profile, or several, match
+	IdentityMismatch Code = "identity_mismatch" // the BMC's serial is not NetBox's
+	DuplicateSerial  Code = "duplicate_serial"  // several NetBox devices carry this serial
+	PinChanged       Code = "pin_changed"       // the BMC's certificate is not the pinned one
+	Untrusted        Code = "untrusted"         // the certificate's chain is not from the given CA
+	BadCredentials   Code = "bad_credentials"   // the BMC refused every password we have
+	NoSecret         Code = "no_secret"         // there is no password for this BMC
+	Unreachable      Code = "unreachable"       // no answer from a BMC
+	Busy             Code = "busy"              // it answers, but not now
+	Unsupported      Code = "unsupported"       // this hardware cannot do that
+	Rejected         Code = "rejected"          // the other side refused the request, in its own words
+	NotApplied       Code = "not_applied"       // accepted, but the value read back is another
+	Malformed        Code = "malformed"         // an answer that makes no sense
+	Downgrade        Code = "downgrade"         // newer firmware is installed than the profile wants
+	BadImage         Code = "bad_image"         // a firmware file is missing or its SHA-256 differs
+	TaskFailed       Code = "task_failed"       // the BMC says that its own task failed
+	NotConverged     Code = "not_converged"     // still different after the allowed rounds
+	Differs          Code = "hardware_differs"  // hardware is not what profile and NetBox say
+	Deadline         Code = "deadline"          // the step's time is up
+	SiteAway         Code = "site_away"         // no worker of the site answers
+	InventoryAway    Code = "inventory_away"    // NetBox does not answer
+	StoreAway        Code = "store_away"        // PostgreSQL does not answer
+	UnknownStep      Code = "unknown_step"      // this worker lacks the step's kind or version
+	OutsidePlan      Code = "outside_plan"      // a write that the plan does not allow
+	Drift            Code = "drift"             // the world is not what the plan read
+	Aborted          Code = "aborted"           // an operator ended it
+	Internal         Code = "internal"          // a defect of Cagenut
+)
+
+// entry is a row of the table.
+type entry struct {
+	class  Class
+	remedy string // what to do when nothing better is known
+}
+
+var table = map[Code]entry{
+	Invalid:          {Refuse, "correct the value and ask again"},
+	NotFound:         {Refuse, "check the name; `cagenut asset show` finds devices by name, serial or ID"},
+	Locked:           {Refuse, "wait for the operation that holds the machine, or abort it"},
+	Denied:           {Refuse, "ask an administrator for the role or the site"},
+	Unauthenticated:  {Refuse, "run `cagenut login`, or set CAGENUT_TOKEN"},
+	Conflict:         {Wait, "look at what changed in NetBox, then `cagenut op retry`"},
+	Incomplete:       {Wait, "complete the record in NetBox, then `cagenut op retry`"},
+	InService:        {Refuse, "this machine may carry production; it is not touched"},
+	IllegalMove:      {Refuse, "set the status that the lifecycle allows in NetBox"},
+	NoProfile:        {Wait, "add or narrow a profile (`cagenut profile check`), then retry"},
+	IdentityMismatch: {Wait, "find out which machine is behind this BMC address before anything else"},
+	DuplicateSerial:  {Wait, "correct the serial of one of the devices in NetBox, then retry"},
+	PinChanged:       {Wait, "if the BMC was replaced or reset on purpose, retry with --accept-pin; otherwise treat it as an intrusion"},
+	Untrusted:        {Wait, "give the right CA for this site, or have the certificate replaced"},
+	BadCredentials:   {Wait, "import the password (`cagenut bmc import`) or reset it on the machine, then retry"},
+	NoSecret:         {Wait, "import the factory password (`cagenut bmc import manifest.csv`), then retry"},
+	Unreachable:      {Retry, "check the cable, the address and the out-of-band network, then retry"},
+	Busy:             {Retry, "wait; close stale sessions on the BMC if it lasts"},
+	Unsupported:      {Wait, "change the profile for this hardware, or skip the step"},
+	Rejected:         {Wait, "read what the BMC said, correct the profile, then retry"},
+	NotApplied:       {Wait, "look at the BMC's own log; a BMC reset often helps; then retry"},
+	Malformed:        {Retry, "a BMC reset or firmware update often helps; then retry"},
+	Downgrade:        {Wait, "allow the downgrade in the profile, or raise the baseline"},
+	BadImage:         {Wait, "add the file again (`cagenut firmware add`), then retry"},
+	TaskFailed:       {Wait, "read the task's messages, then retry"},
+	NotConverged:     {Wait, "look at the remaining differences; the profile may ask for what this machine refuses"},
+	Differs:          {Wait, "correct the hardware, NetBox or the profile, then retry"},
+	Deadline:         {Wait, "look at the last progress, then retry"},
+	SiteAway:         {Retry, "start the site's worker (`cagenut worker --site`); it goes on by itself"},
+	InventoryAway:    {Retry, "check NetBox; it goes on by itself"},
+	StoreAway:        {Retry, "check PostgreSQL; it goes on by itself"},
+	UnknownStep:      {Wait, "update the worker to a version that knows this step, then retry"},
+	OutsidePlan:      {Wait, "make a new plan"},
+	Drift:            {Wait, "make a new plan"},
+	Aborted:          {Wait, "make a new plan"},
+	Internal:         {Wait, "report it with the operation's ID"},
+}
+
+// Codes returns every code, for the documentation and for tests.
+func Codes() []Code {
+	out := make([]Code, 0, len(table))
+	for c := range table {
+		out = append(out, c)
+	}
+	return out
+}
+
+// ClassOf gives the class of a code. An unknown code waits for a person.
+func ClassOf(c Code) Class {
+	if e, ok := table[c]; ok {
+		return e.class
+	}
+	return Wait
+}
+
+// Remedy gives the general remedy for a code.
+func Remedy(c Code) string { return table[c].remedy }
+
+// Error is a failure with its code. It holds no secret and nothing that only a developer
+// understands.
+type Error struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`           // what happened: the call, what was expected, what was seen
+	Remedy  string `json:"remedy,omitempty"`  // what to do next
+	Holder  string `json:"holder,omitempty"`  // for Locked: the operation that holds it
+	Details []Item `json:"details,omitempty"` // all gaps or differences at once
+	cause   error
+}
+
+// Item is one gap or difference.
+type Item struct {
+	Subject  string `json:"subject"` // what it is about, e.g. "oob_ip" or "drive 3"
+	Expected string `json:"expected,omitempty"`
+	Seen     string `json:"seen,omitempty"`
+	Remedy   string `json:"remedy,omitempty"`
+}
+
+// New makes an Error with the code's general remedy.
+func New(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Remedy: Remedy(code)}
+}
+
+// Wrap is New with a cause for errors.Is and logs; the cause's text is not shown to people.
+func Wrap(cause error, code Code, format string, args ...any) *Error {
+	e := New(code, format, args...)
+	e.cause = cause
+	return e
+}
+
+// Error gives the message; the remedy stands beside it where there is room.
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Class is the class of the error's code.
+func (e *Error) Class() Class { return ClassOf(e.Code) }
+
+// From finds the Error in a chain. An error without one is a defect of Cagenut: Internal.
+func From(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return Wrap(err, Internal, "%v", err)
+}
