@@ -1,0 +1,65 @@
+package operation
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/plan"
+)
+
+// Transition is one change of a run: it ends a step, begins the next, or tells of a change within
+// one. Recording it twice is harmless: it is keyed by operation, asset and Seq, and a Seq that is
+// not newer than the last is ignored.
+type Transition struct {
+	Operation ID           `json:"operation"`
+	Asset     asset.ID     `json:"asset"`
+	Seq       int64        `json:"seq"` // 1, 2, 3 within the run
+	At        time.Time    `json:"at"`
+	State     State        `json:"state"`          // of the run, after this
+	Step      string       `json:"step,omitempty"` // the step that is current after this
+	Steps     []StepChange `json:"steps,omitempty"`
+	Actor     string       `json:"actor,omitempty"` // when an operator caused it
+	Action    Action       `json:"action,omitempty"`
+	Reason    string       `json:"reason,omitempty"`
+	Error     *fault.Error `json:"error,omitempty"` // why the run waits or failed
+	Left      []string     `json:"left,omitempty"`  // what an abort left behind
+	Learned   *Known       `json:"learned,omitempty"`
+}
+
+// StepChange is the new state of one step.
+type StepChange struct {
+	Step     string       `json:"step"`
+	State    StepState    `json:"state"`
+	Attempt  int          `json:"attempt"`
+	Round    int          `json:"round,omitempty"`
+	Progress *Progress    `json:"progress,omitempty"`
+	Error    *fault.Error `json:"error,omitempty"`
+	Summary  string       `json:"summary,omitempty"`
+	Writes   []plan.Write `json:"writes,omitempty"` // what was really changed, before -> after
+	Evidence []Evidence   `json:"evidence,omitempty"`
+}
+
+// Progress tells how far a step is.
+type Progress struct {
+	Text    string `json:"text"`
+	Percent int    `json:"percent"` // -1: unknown
+}
+
+// Evidence is what a step leaves as proof. Data over 32 KiB is put into the evidence store by
+// whoever makes it, and Data is then {"sha256": ..., "size": ...}.
+type Evidence struct {
+	Kind  string          `json:"kind"` // e.g. identity, sel, bios-diff, hardware
+	Title string          `json:"title"`
+	Data  json.RawMessage `json:"data"`
+}
+
+// Known is what Cagenut keeps about an asset's BMC between steps and operations. It holds
+// references, never secrets.
+type Known struct {
+	Serial string   `json:"serial,omitempty"`
+	Pin    string   `json:"pin,omitempty"`    // SHA-256 of the BMC's certificate
+	Secret string   `json:"secret,omitempty"` // reference to its password
+	Quirks []string `json:"quirks,omitempty"`
+}

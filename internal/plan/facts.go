@@ -1,0 +1,122 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/profile"
+)
+
+// Facts are what was known about one asset when it was planned: its NetBox record and our own
+// history. Nothing in them is secret.
+type Facts struct {
+	Asset        asset.Ref
+	Status       asset.Status
+	Type         string // NetBox slugs
+	Role         string
+	Manufacturer string
+	Model        string
+	Position     float64
+	Face         string
+	OOB          netip.Prefix
+	OOBInterface string // the mgmt_only interface that carries OOB; empty when it is on none
+	Primary      []netip.Prefix
+	PrimaryPool  []netip.Prefix // where a primary address could come from
+	Interfaces   []Port
+	// SameSerial are other NetBox devices with this serial.
+	SameSerial []string
+	// Holder is the operation that holds the asset now.
+	Holder string
+	// EverActive tells that our history or NetBox's shows the asset in service at some time;
+	// Installed that an install of ours once began and never reached active.
+	EverActive   bool
+	InstallBegan bool
+	// HasSecret tells that a password for the BMC is known, imported or our own.
+	HasSecret bool
+}
+
+// Port is an interface of the asset.
+type Port struct {
+	Name  string
+	Mgmt  bool
+	MACs  []string // NetBox form
+	Cable string   // far end "device:port", empty: none
+}
+
+// Check judges whether an asset may be installed. It returns all gaps at once, each with its
+// remedy, or a refusal. prof is nil when no profile, or several, match; noProfile says which.
+func Check(f Facts, prof *profile.Profile, noProfile error) *fault.Error {
+	name := f.Asset.Name
+	switch {
+	case f.Holder != "":
+		e := fault.New(fault.Locked, "%s is held by operation %s", name, f.Holder)
+		e.Holder = f.Holder
+		return e
+	case f.Status == asset.Planned || f.Status == asset.Staged:
+	case f.Status == asset.Failed && f.InstallBegan && !f.EverActive:
+	case f.Status == asset.Failed:
+		return fault.New(fault.InService,
+			"%s is failed in NetBox and no install of ours is known that never reached active: it may hold data or load", name)
+	case f.Status.InService():
+		return fault.New(fault.InService, "%s is %s in NetBox; install takes planned and staged machines only", name, f.Status)
+	default:
+		return fault.New(fault.IllegalMove, "%s is %s in NetBox; install takes planned and staged machines only", name, f.Status)
+	}
+	if len(f.SameSerial) > 0 {
+		return fault.New(fault.DuplicateSerial, "serial %s of %s is also the serial of %s in NetBox",
+			f.Asset.Serial, name, strings.Join(f.SameSerial, ", "))
+	}
+	var gaps []fault.Item
+	gap := func(missing bool, subject, seen, remedy string) {
+		if missing {
+			gaps = append(gaps, fault.Item{Subject: subject, Expected: "set", Seen: seen, Remedy: remedy})
+		}
+	}
+	gap(f.Asset.Serial == "", "serial", "empty", "enter the serial from the machine's label")
+	gap(f.Asset.Site == "", "site", "empty", "assign the device to its site")
+	gap(f.Asset.Rack == "", "rack", "empty", "assign the device to its rack")
+	gap(f.Position == 0 || f.Face == "", "position", fmt.Sprintf("U%g %s", f.Position, f.Face), "enter the lowest rack unit and the face")
+	gap(f.Type == "", "device type", "empty", "choose the device type")
+	gap(f.Role == "", "role", "empty", "choose the role")
+	switch {
+	case !f.OOB.IsValid():
+		gap(true, "oob_ip", "empty", "assign the BMC's address to the mgmt_only interface and set it as out-of-band IP")
+	case f.OOBInterface == "":
+		gap(true, "oob_ip", f.OOB.String()+" on an interface that is not mgmt_only", "mark the BMC's interface as management only")
+	}
+	var macs, cables int
+	for _, p := range f.Interfaces {
+		if p.Mgmt {
+			gap(p.Name == f.OOBInterface && p.Cable == "", "cable of "+p.Name, "none", "plan the cable to the management switch")
+			continue
+		}
+		if len(p.MACs) > 0 {
+			macs++
+		}
+		if p.Cable != "" {
+			cables++
+		}
+	}
+	gap(macs == 0, "MAC addresses", "none on any data interface", "enter the MACs from the shipping manifest")
+	gap(cables == 0, "cables", "none on any data interface", "plan the cables to the switches")
+	gap(len(f.Primary) == 0 && len(f.PrimaryPool) == 0, "primary IP", "none, and no prefix to take one from",
+		"assign a primary IP, or make a prefix with role \"primary\" in the device's site")
+	if prof == nil {
+		gaps = append(gaps, fault.Item{Subject: "profile", Expected: "exactly one", Seen: noProfile.Error(),
+			Remedy: "add or narrow a profile; `cagenut profile check` tests them"})
+	}
+	gap(!f.HasSecret, "BMC password", "none known for serial "+f.Asset.Serial, "import it: `cagenut bmc import manifest.csv`")
+	if len(gaps) == 0 {
+		return nil
+	}
+	subjects := make([]string, len(gaps))
+	for i, g := range gaps {
+		subjects[i] = g.Subject
+	}
+	e := fault.New(fault.Incomplete, "%s is not ready: %s", name, strings.Join(subjects, ", "))
+	e.Details = gaps
+	return e
+}

@@ -1,0 +1,105 @@
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/cagenut/cagenut/internal/profile"
+)
+
+// The step kinds. A kind's desired values have the struct of the same name below.
+const (
+	KindPreflight   = "preflight"
+	KindIdentity    = "identity"
+	KindStage       = "stage"
+	KindCredentials = "bmc-credentials"
+	KindSettings    = "bmc-settings"
+	KindFirmware    = "firmware"
+	KindBIOS        = "bios"
+	KindHardware    = "hardware"
+)
+
+// WantIdentity: the BMC must prove this serial.
+type WantIdentity struct {
+	Serial string `json:"serial"`
+}
+
+// WantStage: the NetBox status moves From one of these To that.
+type WantStage struct {
+	From []string `json:"from"`
+	To   string   `json:"to"`
+}
+
+// WantCredentials: the account gets a password of its own machine.
+type WantCredentials struct {
+	Account string `json:"account"`
+	Length  int    `json:"length"` // characters, 16 to 20: IPMI 2.0 stores at most 20
+}
+
+// WantSettings: the BMC's own settings. Empty fields are not written.
+type WantSettings struct {
+	Hostname     string   `json:"hostname,omitempty"`
+	NTP          []string `json:"ntp,omitempty"`
+	DNS          []string `json:"dns,omitempty"`
+	Syslog       string   `json:"syslog,omitempty"`
+	MaxClockSkew int      `json:"max_clock_skew_seconds,omitempty"`
+}
+
+// WantFirmware: the components, in the order of installing.
+type WantFirmware struct {
+	Components []Image `json:"components"`
+}
+
+// Image is one firmware image with the version that it must show.
+type Image struct {
+	Component      string  `json:"component"`
+	Version        string  `json:"version"`
+	File           string  `json:"file"`
+	SHA256         string  `json:"sha256"`
+	Size           int64   `json:"size"`
+	Reboot         string  `json:"reboot"` // none, host
+	Push           string  `json:"push"`   // auto, pull, multipart
+	AllowDowngrade bool    `json:"allow_downgrade,omitempty"`
+	Via            []Image `json:"via,omitempty"`
+}
+
+// WantBIOS: the attributes, and no others.
+type WantBIOS struct {
+	BootMode   string         `json:"boot_mode,omitempty"`
+	Attributes map[string]any `json:"attributes,omitempty"`
+}
+
+// WantHardware: what must be in the machine, and the MACs that NetBox names.
+type WantHardware struct {
+	Hardware profile.Hardware `json:"hardware"`
+	MACs     []WantMAC        `json:"macs,omitempty"`
+}
+
+// WantMAC is a MAC address that NetBox expects, with the interface that it is entered on.
+type WantMAC struct {
+	Interface string `json:"interface"`
+	MAC       string `json:"mac"`
+}
+
+// Encode puts desired values into a step. It panics on a value that has no JSON form, which only a
+// defect in a runbook can cause.
+func Encode(want any) json.RawMessage {
+	raw, err := json.Marshal(want)
+	if err != nil {
+		panic(fmt.Sprintf("plan: encode %T: %v", want, err))
+	}
+	return raw
+}
+
+// Decode reads a step's desired values. An unknown field is an error: a plan made by a newer
+// version is not half understood.
+func Decode[T any](s Step) (T, error) {
+	var want T
+	dec := json.NewDecoder(bytes.NewReader(s.Want))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&want); err != nil {
+		return want, fmt.Errorf("step %s/%d: desired values: %w", s.Kind, s.Version, err)
+	}
+	return want, nil
+}
