@@ -49,6 +49,9 @@ const (
 	Unsupported      Code = "unsupported"       // this hardware cannot do that
 	Rejected         Code = "rejected"          // the other side refused the request, in its own words
 	NotApplied       Code = "not_applied"       // accepted, but the value read back is another
+	ServerError      Code = "server_error"      // the other side failed by itself (HTTP 5xx)
+	OutsidePrefixes  Code = "outside_prefixes"  // an address that may not be dialled
+	InventoryDenied  Code = "inventory_denied"  // NetBox refuses our token or a permission
 	Malformed        Code = "malformed"         // an answer that makes no sense
 	Downgrade        Code = "downgrade"         // newer firmware is installed than the profile wants
 	BadImage         Code = "bad_image"         // a firmware file is missing or its SHA-256 differs
@@ -94,6 +97,9 @@ var table = map[Code]entry{
 	Unsupported:      {Wait, "change the profile for this hardware, or skip the step"},
 	Rejected:         {Wait, "read what the BMC said, correct the profile, then retry"},
 	NotApplied:       {Wait, "look at the BMC's own log; a BMC reset often helps; then retry"},
+	ServerError:      {Retry, "look at the BMC's own log; a BMC reset often helps; then retry"},
+	OutsidePrefixes:  {Wait, "correct oob_ip in NetBox, or add the prefix to the site's configuration"},
+	InventoryDenied:  {Wait, "run `cagenut netbox setup` with an administrator's token, then retry"},
 	Malformed:        {Retry, "a BMC reset or firmware update often helps; then retry"},
 	Downgrade:        {Wait, "allow the downgrade in the profile, or raise the baseline"},
 	BadImage:         {Wait, "add the file again (`cagenut firmware add`), then retry"},

@@ -120,3 +120,50 @@ func Check(f Facts, prof *profile.Profile, noProfile error) *fault.Error {
 	e.Details = gaps
 	return e
 }
+
+// Reads lists what a plan depends on, so that a change in between is seen: a plan keeps the list,
+// and the preflight step reads again and compares (Drift). Sensors, time stamps and our own writes
+// are not among them.
+func Reads(f Facts) []Read {
+	object := "device " + f.Asset.Name
+	values := []struct {
+		field string
+		value any
+	}{
+		{"name", f.Asset.Name},
+		{"serial", f.Asset.Serial},
+		{"status", f.Status},
+		{"site", f.Asset.Site},
+		{"rack", f.Asset.Rack},
+		{"position", fmt.Sprintf("%g %s", f.Position, f.Face)},
+		{"device type", f.Type},
+		{"role", f.Role},
+		{"oob_ip", f.OOB.String()},
+		{"interfaces", f.Interfaces},
+		{"primary IP", f.Primary},
+	}
+	reads := make([]Read, 0, len(values))
+	for _, v := range values {
+		sum, err := Digest(v.value)
+		if err != nil { // strings and slices of strings always have a JSON form
+			panic(err)
+		}
+		reads = append(reads, Read{Object: object, Field: v.field, SHA256: sum})
+	}
+	return reads
+}
+
+// Drift names the fields of object whose value is no longer what was planned with, in plan order.
+func Drift(planned, now []Read) []string {
+	current := make(map[[2]string]string, len(now))
+	for _, r := range now {
+		current[[2]string{r.Object, r.Field}] = r.SHA256
+	}
+	var out []string
+	for _, r := range planned {
+		if current[[2]string{r.Object, r.Field}] != r.SHA256 {
+			out = append(out, r.Object+": "+r.Field)
+		}
+	}
+	return out
+}

@@ -20,6 +20,11 @@ const (
 	KindHardware    = "hardware"
 )
 
+// WantPreflight: NetBox must still say what the plan was made from.
+type WantPreflight struct {
+	Reads []Read `json:"reads"` // see Reads
+}
+
 // WantIdentity: the BMC must prove this serial.
 type WantIdentity struct {
 	Serial string `json:"serial"`
