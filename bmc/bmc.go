@@ -208,8 +208,12 @@ type Attributes map[string]any
 // BIOSState is what a BMC tells of the host's BIOS.
 type BIOSState struct {
 	Current  Attributes `json:"current"`
-	Pending  Attributes `json:"pending"` // asked for, not yet applied; differs from Current only
-	BootMode string     `json:"boot_mode,omitempty"`
+	Pending  Attributes `json:"pending"`             // asked for, not yet applied; differs from Current only
+	BootMode string     `json:"boot_mode,omitempty"` // uefi, legacy
+	// BootModeAttribute is the attribute that sets the boot mode, and BootModeValues its value for
+	// "uefi" and "legacy"; empty where the boot mode is no attribute of this machine.
+	BootModeAttribute string            `json:"boot_mode_attribute,omitempty"`
+	BootModeValues    map[string]string `json:"boot_mode_values,omitempty"`
 	// ReadOnly attributes, when the registry tells.
 	ReadOnly []string `json:"read_only,omitempty"`
 }
