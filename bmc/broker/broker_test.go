@@ -1,0 +1,802 @@
+package broker_test
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/bmc/broker"
+)
+
+// fakeBMC is a small Redfish service with sessions that counts what it is asked.
+type fakeBMC struct {
+	*httptest.Server
+	host string
+
+	mu       sync.Mutex
+	user     string
+	password string
+	sessions map[string]string // URI -> token
+	next     int
+	most     int // sessions that were open at the same time
+	log      []string
+	handler  func(w http.ResponseWriter, r *http.Request) bool // before everything else
+	from     string                                            // ClientOriginIPAddress shown
+}
+
+func newFakeBMC(t *testing.T) *fakeBMC {
+	t.Helper()
+	f := &fakeBMC{user: "admin", password: "pa55word", sessions: map[string]string{}, from: "127.0.0.1"}
+	f.Server = httptest.NewUnstartedServer(f)
+	f.Server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	f.Server.StartTLS()
+	t.Cleanup(f.Close)
+	f.host = strings.TrimPrefix(f.URL, "https://")
+	return f
+}
+
+const sessionsPath = "/redfish/v1/SessionService/Sessions"
+
+func (f *fakeBMC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.log = append(f.log, r.Method+" "+r.URL.Path)
+	h := f.handler
+	f.mu.Unlock()
+	if h != nil && h(w, r) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.URL.Path == "/redfish/v1/" {
+		fmt.Fprintf(w, `{"Links":{"Sessions":{"@odata.id":%q}}}`, sessionsPath)
+		return
+	}
+	if r.Method == http.MethodPost && r.URL.Path == sessionsPath {
+		var c struct{ UserName, Password string }
+		if json.NewDecoder(r.Body).Decode(&c) != nil || c.UserName != f.user || c.Password != f.password {
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprintf(w, `{"error":{"code":"Base.1.0.ResourceAtUriUnauthorized","message":"no access with password %s"}}`, c.Password)
+			return
+		}
+		f.next++
+		uri := fmt.Sprintf("%s/%d", sessionsPath, f.next)
+		f.sessions[uri] = fmt.Sprintf("token-%d", f.next)
+		f.most = max(f.most, len(f.sessions))
+		w.Header().Set("X-Auth-Token", f.sessions[uri])
+		w.Header().Set("Location", uri)
+		w.WriteHeader(http.StatusCreated)
+		return
+	}
+	if !f.authorised(r) {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	switch {
+	case r.Method == http.MethodDelete && f.sessions[r.URL.Path] != "":
+		delete(f.sessions, r.URL.Path)
+		w.WriteHeader(http.StatusNoContent)
+	case r.URL.Path == sessionsPath:
+		var members []map[string]string
+		for uri := range f.sessions {
+			members = append(members, map[string]string{"@odata.id": uri})
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"Members": members})
+	case strings.HasPrefix(r.URL.Path, sessionsPath+"/") && f.sessions[r.URL.Path] != "":
+		_ = json.NewEncoder(w).Encode(map[string]string{"UserName": f.user, "ClientOriginIPAddress": f.from})
+	case strings.HasPrefix(r.URL.Path, "/redfish/v1/Systems"):
+		w.Header().Set("ETag", `W/"1"`)
+		if r.Header.Get("If-None-Match") == `W/"1"` {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		fmt.Fprint(w, `{"Id":"1"}`)
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
+}
+
+func (f *fakeBMC) authorised(r *http.Request) bool {
+	if u, p, ok := r.BasicAuth(); ok {
+		return u == f.user && p == f.password
+	}
+	for _, t := range f.sessions {
+		if t == r.Header.Get("X-Auth-Token") {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *fakeBMC) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *fakeBMC) count(prefix string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, l := range f.log {
+		if strings.HasPrefix(l, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func (f *fakeBMC) open() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.sessions)
+}
+
+func (f *fakeBMC) config() broker.Config {
+	return broker.Config{
+		Endpoint:    bmc.Endpoint{Address: f.host},
+		Credentials: bmc.Credentials{User: "admin", Password: "pa55word"},
+		Allow:       []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Clock:       &fakeClock{now: time.Unix(1_800_000_000, 0)},
+	}
+}
+
+// fakeClock never waits: sleeping moves it on.
+type fakeClock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+	return ctx.Err()
+}
+
+func dial(t *testing.T, cfg broker.Config) *broker.Conn {
+	t.Helper()
+	c, err := broker.Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(context.Background()); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return c
+}
+
+func mustGet(t *testing.T, c *broker.Conn, path string) broker.Resource {
+	t.Helper()
+	r, err := c.Get(t.Context(), path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func wantKind(t *testing.T, err, kind error) {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Fatalf("error %v, want %v", err, kind)
+	}
+	var be *bmc.Error
+	if !errors.As(err, &be) || be.Op == "" || be.Host == "" {
+		t.Errorf("error %v does not name the call and the host", err)
+	}
+	if strings.Contains(err.Error(), "pa55word") || strings.Contains(err.Error(), "token-") {
+		t.Errorf("error %v tells a secret", err)
+	}
+}
+
+func TestOneSessionIsKeptAndGivenBack(t *testing.T) {
+	f := newFakeBMC(t)
+	c := dial(t, f.config())
+	for range 3 {
+		mustGet(t, c, "/redfish/v1/Systems/1")
+	}
+	r, err := c.Get(t.Context(), "/redfish/v1/Systems/1", `W/"1"`)
+	if err != nil || !r.NotModified || r.Body != nil || r.ETag != `W/"1"` {
+		t.Errorf("conditional GET: %+v, %v", r, err)
+	}
+	if n := f.count("POST"); n != 1 {
+		t.Errorf("%d logins, want 1", n)
+	}
+	if err := c.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if f.open() != 0 {
+		t.Errorf("%d sessions left", f.open())
+	}
+	_, err = c.Get(t.Context(), "/redfish/v1/Systems/1", "")
+	wantKind(t, err, bmc.ErrUnreachable)
+}
+
+func TestLogsInAgainWhenForgotten(t *testing.T) {
+	f := newFakeBMC(t)
+	c := dial(t, f.config())
+	mustGet(t, c, "/redfish/v1/Systems")
+	f.set(func() { clear(f.sessions) })
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if _, err := c.Get(t.Context(), "/redfish/v1/Systems/1", ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := f.count("POST"); n != 2 {
+		t.Errorf("%d logins, want 2: one for all that saw 401", n)
+	}
+	f.set(func() { clear(f.sessions) })
+	if _, err := c.Do(t.Context(), http.MethodPatch, "/redfish/v1/Systems/1", map[string]string{"AssetTag": "x"}, broker.Options{}); err != nil {
+		t.Errorf("a write that got 401 was not sent again: %v", err)
+	}
+	if f.most > 2 {
+		t.Errorf("%d sessions at once, want at most 2", f.most)
+	}
+}
+
+// A BMC that answers 401 without having dropped the session must not collect our sessions.
+func TestNeverMoreThanTwoSessions(t *testing.T) {
+	f := newFakeBMC(t)
+	c := dial(t, f.config())
+	f.set(func() {
+		f.handler = func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasPrefix(r.URL.Path, "/redfish/v1/Systems") {
+				w.WriteHeader(http.StatusUnauthorized)
+				return true
+			}
+			return false
+		}
+	})
+	for range 5 {
+		_, err := c.Get(t.Context(), "/redfish/v1/Systems", "")
+		wantKind(t, err, bmc.ErrBadCredentials)
+	}
+	if f.most > 2 || f.open() != 1 {
+		t.Errorf("at most %d sessions, %d now; want 2 and 1", f.most, f.open())
+	}
+	// And one that does not let go of sessions either.
+	f.set(func() {
+		old := f.handler
+		f.handler = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodDelete {
+				w.WriteHeader(http.StatusInternalServerError)
+				return true
+			}
+			return old(w, r)
+		}
+	})
+	for range 3 {
+		_, err := c.Get(t.Context(), "/redfish/v1/Systems", "")
+		if err == nil {
+			t.Error("no error")
+		}
+	}
+	if f.most > 2 {
+		t.Errorf("%d sessions at once, want at most 2", f.most)
+	}
+	f.set(func() { f.handler = nil })
+}
+
+func TestLoginBudget(t *testing.T) {
+	f := newFakeBMC(t)
+	cfg := f.config()
+	clock := cfg.Clock.(*fakeClock)
+	cfg.Credentials.Password = "wrong"
+	pool := broker.NewPool()
+	defer pool.Close(context.Background())
+	for range 3 {
+		_, err := pool.Dial(t.Context(), cfg)
+		wantKind(t, err, bmc.ErrBadCredentials)
+		if strings.Contains(err.Error(), "wrong") {
+			t.Errorf("%v tells the password that the BMC echoed", err)
+		}
+	}
+	cfg.Credentials.Password = "pa55word"
+	_, err := pool.Dial(t.Context(), cfg)
+	wantKind(t, err, bmc.ErrBreakerOpen)
+	if n := f.count("POST"); n != 3 {
+		t.Errorf("%d logins were sent, want 3", n)
+	}
+	_ = clock.Sleep(t.Context(), 5*time.Minute)
+	c, err := pool.Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatalf("after the pause: %v", err)
+	}
+	c.Close(t.Context())
+}
+
+func TestBasicWhereThereAreNoSessions(t *testing.T) {
+	for _, status := range []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			f := newFakeBMC(t)
+			f.handler = func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case r.URL.Path == "/redfish/v1/":
+					fmt.Fprint(w, `{"Id":"RootService"}`)
+				case strings.HasPrefix(r.URL.Path, "/redfish/v1/SessionService"):
+					w.WriteHeader(status)
+				default:
+					return false
+				}
+				return true
+			}
+			c := dial(t, f.config())
+			mustGet(t, c, "/redfish/v1/Systems/1")
+			cfg := f.config()
+			cfg.Credentials.Password = "wrong"
+			_, err := broker.Dial(t.Context(), cfg)
+			wantKind(t, err, bmc.ErrBadCredentials)
+		})
+	}
+}
+
+func TestSessionsElsewhere(t *testing.T) {
+	f := newFakeBMC(t)
+	f.handler = func(w http.ResponseWriter, r *http.Request) bool {
+		switch r.URL.Path {
+		case "/redfish/v1/":
+			fmt.Fprint(w, `{"Links":{"Sessions":{"@odata.id":"/redfish/v1/Sessions/"}}}`)
+		case sessionsPath:
+			w.WriteHeader(http.StatusNotFound)
+		case "/redfish/v1/Sessions/":
+			r.URL.Path = sessionsPath
+			return false
+		default:
+			return false
+		}
+		return true
+	}
+	c := dial(t, f.config())
+	mustGet(t, c, "/redfish/v1/Systems/1")
+	if f.open() != 1 {
+		t.Errorf("%d sessions, want 1", f.open())
+	}
+}
+
+func TestPasswordChangeRequired(t *testing.T) {
+	const info = `{"@Message.ExtendedInfo":[{"MessageId":"Base.1.18.PasswordChangeRequired","MessageArgs":["/redfish/v1/AccountService/Accounts/2"]}]}`
+	for _, sessionStatus := range []int{http.StatusCreated, http.StatusForbidden} {
+		t.Run(http.StatusText(sessionStatus), func(t *testing.T) {
+			f := newFakeBMC(t)
+			f.handler = func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case r.URL.Path == sessionsPath && r.Method == http.MethodPost:
+					if sessionStatus == http.StatusCreated {
+						w.Header().Set("X-Auth-Token", "token-x")
+						w.Header().Set("Location", sessionsPath+"/x")
+						f.set(func() { f.sessions[sessionsPath+"/x"] = "token-x" })
+					}
+					w.WriteHeader(sessionStatus)
+					fmt.Fprint(w, info)
+				case r.Method == http.MethodDelete:
+					return false
+				case r.Method == http.MethodPatch && r.URL.Path == "/redfish/v1/AccountService/Accounts/2":
+					w.WriteHeader(http.StatusNoContent)
+				default:
+					w.WriteHeader(http.StatusForbidden)
+					fmt.Fprint(w, strings.Replace(`{"error":X}`, "X", info, 1))
+				}
+				return true
+			}
+			c := dial(t, f.config())
+			at, required := c.PasswordChange()
+			if !required || at != "/redfish/v1/AccountService/Accounts/2" {
+				t.Errorf("PasswordChange() = %q, %v", at, required)
+			}
+			_, err := c.Get(t.Context(), "/redfish/v1/Systems", "")
+			wantKind(t, err, bmc.ErrPasswordChange)
+			if _, err := c.Do(t.Context(), http.MethodPatch, at, map[string]string{"Password": "x"}, broker.Options{}); err != nil {
+				t.Errorf("the one PATCH: %v", err)
+			}
+		})
+	}
+}
+
+func TestTLS(t *testing.T) {
+	f := newFakeBMC(t)
+	real := broker.Fingerprint(f.Certificate())
+	other := strings.Repeat("AB:", 31) + "AB"
+	ca := func(c *x509.Certificate) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+	}
+	for _, tt := range []struct {
+		name    string
+		pin, ca string
+		want    error
+	}{
+		{"first contact", "", "", nil},
+		{"pin", real, "", nil},
+		{"pin in small letters without colons", strings.ToLower(strings.ReplaceAll(real, ":", "")), "", nil},
+		{"wrong pin", other, "", bmc.ErrPinChanged},
+		{"CA", "", ca(f.Certificate()), nil},
+		{"CA before pin", other, ca(f.Certificate()), nil},
+		{"CA of another name", "", selfSigned(t), bmc.ErrCertificate},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := f.config()
+			cfg.Endpoint.Pin, cfg.Endpoint.CA = tt.pin, tt.ca
+			c, err := broker.Dial(t.Context(), cfg)
+			if tt.want != nil {
+				wantKind(t, err, tt.want)
+				if tt.want == bmc.ErrPinChanged && (!strings.Contains(err.Error(), other) || !strings.Contains(err.Error(), real)) {
+					t.Errorf("%v does not name both certificates", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close(t.Context())
+			if c.Fingerprint() != real {
+				t.Errorf("Fingerprint() = %s, want %s", c.Fingerprint(), real)
+			}
+		})
+	}
+}
+
+func TestOnlyAllowedAddresses(t *testing.T) {
+	f := newFakeBMC(t)
+	cfg := f.config()
+	cfg.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	_, err := broker.Dial(t.Context(), cfg)
+	wantKind(t, err, bmc.ErrNotAllowed)
+	cfg.Allow = nil
+	_, err = broker.Dial(t.Context(), cfg)
+	wantKind(t, err, bmc.ErrNotAllowed)
+	if f.count("") != 0 {
+		t.Errorf("requests reached a BMC that may not be dialled: %v", f.log)
+	}
+	cfg.Explicit = true
+	c := dial(t, cfg)
+	for _, path := range []string{"https://192.0.2.1/redfish/v1/", "//192.0.2.1/redfish/v1", "http://" + f.host + "/redfish/v1/", "redfish/v1", ""} {
+		_, err := c.Get(t.Context(), path, "")
+		wantKind(t, err, bmc.ErrNotAllowed)
+	}
+	mustGet(t, c, f.URL+"/redfish/v1/Systems/1")
+	f.set(func() {
+		f.handler = func(w http.ResponseWriter, r *http.Request) bool {
+			switch r.URL.Path {
+			case "/redfish/v1/Away":
+				http.Redirect(w, r, "https://192.0.2.1/", http.StatusFound)
+			case "/redfish/v1/Systems":
+				http.Redirect(w, r, "/redfish/v1/Systems/", http.StatusPermanentRedirect)
+			default:
+				return false
+			}
+			return true
+		}
+	})
+	_, err = c.Get(t.Context(), "/redfish/v1/Away", "")
+	wantKind(t, err, bmc.ErrNotAllowed)
+	mustGet(t, c, "/redfish/v1/Systems")
+	_, err = c.Do(t.Context(), http.MethodPost, "/redfish/v1/Systems", struct{}{}, broker.Options{})
+	wantKind(t, err, bmc.ErrNotAllowed)
+}
+
+func TestRetries(t *testing.T) {
+	f := newFakeBMC(t)
+	c := dial(t, f.config())
+	fail := 0
+	f.set(func() {
+		f.handler = func(w http.ResponseWriter, r *http.Request) bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if fail == 0 || r.Method == http.MethodDelete {
+				return false
+			}
+			fail--
+			switch r.URL.Query().Get("how") {
+			case "reset":
+				conn, _, err := w.(http.Hijacker).Hijack()
+				if err == nil {
+					_ = conn.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn).SetLinger(0)
+					conn.Close()
+				}
+			case "busy":
+				w.Header().Set("Retry-After", "3")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			case "long":
+				w.Header().Set("Retry-After", "300")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+			return true
+		}
+	})
+	for _, tt := range []struct {
+		how    string
+		fails  int
+		method string
+		want   error
+		sent   int
+	}{
+		{"reset", 2, http.MethodGet, nil, 3},
+		{"reset", 1, http.MethodPatch, bmc.ErrUnreachable, 1},
+		{"busy", 2, http.MethodGet, nil, 3},
+		{"busy", 3, http.MethodGet, bmc.ErrBusy, 3},
+		{"busy", 1, http.MethodPatch, bmc.ErrBusy, 1},
+		{"long", 1, http.MethodGet, bmc.ErrBusy, 1},
+	} {
+		t.Run(fmt.Sprint(tt.how, tt.fails, tt.method), func(t *testing.T) {
+			f.set(func() { fail, f.log = tt.fails, nil })
+			_, err := c.Do(t.Context(), tt.method, "/redfish/v1/Systems/1?how="+tt.how, struct{}{}, broker.Options{})
+			if tt.want == nil && err != nil || tt.want != nil && !errors.Is(err, tt.want) {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+			if n := f.count(tt.method); n != tt.sent {
+				t.Errorf("sent %d times, want %d", n, tt.sent)
+			}
+			f.set(func() { fail = 0 })
+			mustGet(t, c, "/redfish/v1/Systems/1")
+		})
+	}
+}
+
+func TestBreaker(t *testing.T) {
+	f := newFakeBMC(t)
+	cfg := f.config()
+	clock := cfg.Clock.(*fakeClock)
+	c := dial(t, cfg)
+	f.set(func() {
+		f.handler = func(w http.ResponseWriter, r *http.Request) bool {
+			w.WriteHeader(http.StatusBadGateway)
+			return true
+		}
+	})
+	for range 5 {
+		_, err := c.Get(t.Context(), "/redfish/v1/Systems", "")
+		wantKind(t, err, bmc.ErrServer)
+	}
+	_, err := c.Get(t.Context(), "/redfish/v1/Systems", "")
+	wantKind(t, err, bmc.ErrBreakerOpen)
+	if n := f.count("GET"); n != 5 {
+		t.Errorf("%d requests sent, want 5", n)
+	}
+	_ = clock.Sleep(t.Context(), time.Minute)
+	f.set(func() { f.handler = nil })
+	mustGet(t, c, "/redfish/v1/Systems")
+}
+
+func TestBounds(t *testing.T) {
+	f := newFakeBMC(t)
+	cfg := f.config()
+	cfg.Limits = broker.Limits{Body: 1000, Request: 200 * time.Millisecond, InFlight: 2}
+	c := dial(t, cfg)
+	var now, most int
+	stop := make(chan struct{})
+	f.set(func() {
+		f.handler = func(w http.ResponseWriter, r *http.Request) bool {
+			switch r.URL.Path {
+			case "/redfish/v1/Big":
+				_, _ = io.WriteString(w, strings.Repeat("x", 2000))
+			case "/redfish/v1/Drip":
+				for range 100 {
+					_, _ = io.WriteString(w, " ")
+					w.(http.Flusher).Flush()
+					select {
+					case <-time.After(20 * time.Millisecond):
+					case <-r.Context().Done():
+						return true
+					}
+				}
+			case "/redfish/v1/Count":
+				f.set(func() { now++; most = max(most, now) })
+				select {
+				case <-stop:
+				case <-r.Context().Done():
+				}
+				f.set(func() { now-- })
+			default:
+				return false
+			}
+			return true
+		}
+	})
+	_, err := c.Get(t.Context(), "/redfish/v1/Big", "")
+	wantKind(t, err, bmc.ErrTooLarge)
+	_, err = c.Get(t.Context(), "/redfish/v1/Drip", "")
+	wantKind(t, err, bmc.ErrUnreachable)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	_, err = c.Get(ctx, "/redfish/v1/Drip", "")
+	cancel()
+	wantKind(t, err, bmc.ErrIncomplete)
+
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() { _, _ = c.Get(t.Context(), "/redfish/v1/Count", "") })
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		f.mu.Lock()
+		reached := now == 2
+		f.mu.Unlock()
+		if reached || time.Now().After(deadline) {
+			break
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if most != 2 {
+		t.Errorf("%d requests in flight, want 2", most)
+	}
+}
+
+func TestRoundTripperAddsTheLogin(t *testing.T) {
+	f := newFakeBMC(t)
+	c := dial(t, f.config())
+	client := &http.Client{Transport: c.RoundTripper()}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.URL+"/redfish/v1/Systems/1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth("library", "its own idea")
+	req.Close = true
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK || string(body) != `{"Id":"1"}` {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if _, err := client.Get("https://192.0.2.1/redfish/v1/"); !errors.Is(err, bmc.ErrNotAllowed) {
+		t.Errorf("another host: %v", err)
+	}
+}
+
+func TestCrashLeavesNoSession(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprintf("answer lost %v", lost), func(t *testing.T) {
+			f := newFakeBMC(t)
+			dir := t.TempDir()
+			cfg := f.config()
+			cfg.StateDir = dir
+			c, err := broker.Dial(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The crash: the journal as it stood then is what the next process finds. When the
+			// answer to the login was lost, it has the intent only.
+			journal := crash(t, dir, lost)
+			if err := c.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			f.set(func() {
+				f.sessions[sessionsPath+"/1"] = "token-1"
+				f.sessions[sessionsPath+"/77"] = "of a person elsewhere"
+				f.handler = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.URL.Path == sessionsPath+"/77" {
+						fmt.Fprint(w, `{"UserName":"admin","ClientOriginIPAddress":"192.0.2.7"}`)
+						return true
+					}
+					return false
+				}
+			})
+			writeFile(t, journal.path, journal.content)
+			err = broker.CleanUp(t.Context(), dir, func(_ context.Context, address string) (broker.Config, error) {
+				if address != f.host {
+					t.Errorf("asked for %s, want %s", address, f.host)
+				}
+				return f.config(), nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.open() != 1 || f.sessions[sessionsPath+"/77"] == "" {
+				t.Errorf("sessions %v; want only the other person's", f.sessions)
+			}
+			if f.most > 3 {
+				t.Errorf("%d sessions at once, want two of ours and the other person's", f.most)
+			}
+		})
+	}
+}
+
+type journalFile struct{ path, content string }
+
+func crash(t *testing.T, dir string, answerLost bool) journalFile {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("journals %v, %v", entries, err)
+	}
+	path := dir + "/" + entries[0].Name()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(raw), "token-") || strings.Contains(string(raw), "pa55word") {
+		t.Errorf("the journal holds a secret: %s", raw)
+	}
+	lines := strings.SplitAfter(string(raw), "\n")
+	if answerLost {
+		return journalFile{path, lines[0] + lines[1][:len(lines[1])/2]}
+	}
+	return journalFile{path, string(raw)}
+}
+
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStateFolderHasOneOwner(t *testing.T) {
+	f := newFakeBMC(t)
+	cfg := f.config()
+	cfg.StateDir = t.TempDir()
+	dial(t, cfg)
+	if _, err := broker.Dial(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "state folder") {
+		t.Errorf("a second owner: %v", err)
+	}
+}
+
+func TestPool(t *testing.T) {
+	f := newFakeBMC(t)
+	cfg := f.config()
+	cfg.StateDir = t.TempDir()
+	clock := cfg.Clock.(*fakeClock)
+	pool := broker.NewPool()
+	for range 3 {
+		c, err := pool.Dial(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustGet(t, c, "/redfish/v1/Systems/1")
+		if err := errors.Join(c.Close(t.Context()), c.Close(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := f.count("POST"); n != 1 {
+		t.Errorf("%d logins, want 1 for all three", n)
+	}
+	if err := pool.CloseIdle(t.Context(), time.Minute); err != nil || f.open() != 1 {
+		t.Errorf("CloseIdle closed a fresh one: %v, %d open", err, f.open())
+	}
+	_ = clock.Sleep(t.Context(), time.Minute)
+	if err := pool.CloseIdle(t.Context(), time.Minute); err != nil || f.open() != 0 {
+		t.Errorf("CloseIdle: %v, %d open", err, f.open())
+	}
+	a, err := pool.Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := pool.Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = pool.Dial(t.Context(), cfg)
+	wantKind(t, err, bmc.ErrBusy)
+	a.Retire()
+	if err := errors.Join(a.Close(t.Context()), pool.Close(t.Context()), b.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if f.open() != 0 || f.most != 2 {
+		t.Errorf("%d sessions left, at most %d; want 0 and 2", f.open(), f.most)
+	}
+}
