@@ -1,0 +1,165 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"go.temporal.io/sdk/activity"
+
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/internal/profile"
+	"github.com/cagenut/cagenut/inventory"
+)
+
+// Registry is where activities are registered by name; a Temporal worker is one.
+type Registry interface {
+	RegisterActivityWithOptions(a any, options activity.RegisterOptions)
+}
+
+// kind is a step kind with its version.
+type kind struct {
+	name    string
+	version int
+}
+
+// handler does one bounded piece of a step.
+type handler func(ctx context.Context, c Call) (Result, error)
+
+// dispatch finds the handler of a call; a worker without it answers UnknownStep.
+func dispatch(handlers map[kind]handler, ctx context.Context, c Call) (Result, error) {
+	h, ok := handlers[kind{c.Step.Kind, c.Step.Version}]
+	if !ok {
+		return Result{}, Fail(fault.New(fault.UnknownStep, "this worker does not know step %s/%d", c.Step.Kind, c.Step.Version))
+	}
+	r, err := h(ctx, c)
+	if err != nil {
+		return Result{}, Fail(err)
+	}
+	return r, nil
+}
+
+// Central holds the activities of queue "central": those that touch PostgreSQL and NetBox.
+type Central struct {
+	Store     Store
+	Inventory inventory.Source
+}
+
+// Register makes them known to a worker.
+func (a *Central) Register(r Registry) {
+	r.RegisterActivityWithOptions(a.Step, activity.RegisterOptions{Name: ActivityStep})
+	r.RegisterActivityWithOptions(a.Claim, activity.RegisterOptions{Name: ActivityClaim})
+	r.RegisterActivityWithOptions(a.Record, activity.RegisterOptions{Name: ActivityRecord})
+}
+
+// Claim takes a queued run; see Store.Claim.
+func (a *Central) Claim(ctx context.Context, r ClaimRequest) (Claim, error) {
+	c, err := a.Store.Claim(ctx, r)
+	return c, Fail(err)
+}
+
+// Record applies a transition once; see Store.Record.
+func (a *Central) Record(ctx context.Context, t operation.Transition) error {
+	return Fail(a.Store.Record(ctx, t))
+}
+
+// Step does one bounded piece of a step of place Central.
+func (a *Central) Step(ctx context.Context, c Call) (Result, error) {
+	return dispatch(map[kind]handler{
+		{plan.KindPreflight, 1}: a.preflight,
+		{plan.KindStage, 1}:     a.stage,
+	}, ctx, c)
+}
+
+// preflight reads the NetBox record again and stops when it is not what the plan was made from.
+func (a *Central) preflight(ctx context.Context, c Call) (Result, error) {
+	want, err := plan.Decode[plan.WantPreflight](c.Step)
+	if err != nil {
+		return Result{}, err
+	}
+	devices, err := a.Inventory.Describe(ctx, []asset.ID{c.Asset.ID})
+	if err != nil {
+		return Result{}, err
+	}
+	if len(devices) != 1 {
+		return Result{}, fault.New(fault.NotFound, "%s (NetBox device %s) is no longer in NetBox", c.Asset.Name, c.Asset.ID)
+	}
+	facts := devices[0].Facts()
+	if drift := plan.Drift(want.Reads, plan.Reads(facts)); len(drift) > 0 {
+		return Result{}, fault.New(fault.Drift, "NetBox changed since the plan was made: %s", strings.Join(drift, "; "))
+	}
+	same, err := a.Inventory.SameSerial(ctx, c.Asset.Serial)
+	if err != nil {
+		return Result{}, err
+	}
+	for _, d := range same {
+		if d.ID != c.Asset.ID {
+			facts.SameSerial = append(facts.SameSerial, d.Name)
+		}
+	}
+	// The profile was chosen, the password looked for and our history asked when the plan was made.
+	facts.HasSecret = true
+	facts.InstallBegan = facts.Status == asset.Failed
+	if f := plan.Check(facts, &profile.Profile{}, nil); f != nil {
+		return Result{}, f
+	}
+	data, err := json.Marshal(devices[0])
+	if err != nil {
+		return Result{}, fmt.Errorf("preflight: encode device %s: %w", c.Asset.ID, err)
+	}
+	return Result{Done: &Done{
+		Summary:  fmt.Sprintf("NetBox record complete: %s, %s U%g, %s", facts.Type, facts.Asset.Rack, facts.Position, facts.Status),
+		Evidence: []operation.Evidence{{Kind: "netbox-record", Title: "NetBox record before the first change", Data: data}},
+	}}, nil
+}
+
+// stage moves the NetBox status, or back when the step is undone.
+func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
+	want, err := plan.Decode[plan.WantStage](c.Step)
+	if err != nil {
+		return Result{}, err
+	}
+	device, err := a.Inventory.Device(ctx, c.Asset.ID)
+	if err != nil {
+		return Result{}, err
+	}
+	if !asset.SameSerial(device.Serial, c.Asset.Serial) {
+		return Result{}, fault.New(fault.Drift, "NetBox now has serial %q for %s, the plan was made for %q", device.Serial, c.Asset.Name, c.Asset.Serial)
+	}
+	from, to := device.Status, asset.Status(want.To)
+	if c.Undo {
+		// Only what an install took out of planned goes back there; a failed machine stays staged.
+		if from != to {
+			return Result{Done: &Done{Summary: fmt.Sprintf("NetBox status is %s, left as it is", from)}}, nil
+		}
+		to = asset.Planned
+	} else if from != to && !contains(want.From, string(from)) {
+		return Result{}, fault.New(fault.Conflict, "NetBox status of %s is %s; the plan moves it from %s to %s",
+			c.Asset.Name, from, strings.Join(want.From, " or "), to)
+	}
+	changed, err := a.Inventory.SetStatus(ctx, inventory.StatusChange{
+		ID: c.Asset.ID, From: from, To: to, Operation: string(c.Operation),
+		Message: fmt.Sprintf("cagenut %s: %s -> %s", c.Operation, from, to),
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	done := &Done{Changed: changed, Summary: fmt.Sprintf("NetBox status %s", to)}
+	if changed {
+		done.Writes = []plan.Write{{System: "netbox", Object: "device " + c.Asset.Name, Field: "status", Before: string(from), After: string(to)}}
+	}
+	return Result{Done: done}, nil
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if strings.EqualFold(v, s) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,84 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/internal/plan"
+)
+
+// passwordLength fits IPMI 2.0, which stores 20 characters at most.
+const passwordLength = 20
+
+// credentials gives the BMC a password of its own machine: made durable as pending, changed on the
+// BMC, proved by logging in with it, then promoted. A crash anywhere leaves one of the passwords
+// that Candidates lists.
+func (a *Site) credentials(ctx context.Context, c Call) (Result, error) {
+	want, err := plan.Decode[plan.WantCredentials](c.Step)
+	if err != nil {
+		return Result{}, err
+	}
+	ctrl, err := a.open(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = ctrl.Close(ctx) }()
+	done := &Done{}
+	switch ctrl.source {
+	case SourceCurrent:
+		done.Summary = fmt.Sprintf("account %s already has a password of its own", want.Account)
+		return Result{Done: done}, nil
+	case SourcePending: // a crash came between the change and the promotion
+		if _, err := prove(ctx, c, ctrl, c.Asset.Serial); err != nil {
+			return Result{}, err
+		}
+		if err := a.Secrets.Promote(ctx, c.Asset, want.Account); err != nil {
+			return Result{}, err
+		}
+	default:
+		if _, err := prove(ctx, c, ctrl, c.Asset.Serial); err != nil {
+			return Result{}, err
+		}
+		e := a.Endpoint(c.Asset, c.BMC)
+		e.Pin = c.Known.Pin
+		next, err := a.replacePassword(ctx, c, e, ctrl, want.Length)
+		if err != nil {
+			return Result{}, err
+		}
+		_ = next.Close(ctx)
+	}
+	done.Changed = true
+	done.Summary = fmt.Sprintf("account %s has a password of its own", want.Account)
+	done.Writes = []plan.Write{passwordWrite(c)}
+	return Result{Done: done}, nil
+}
+
+// replacePassword changes the account's password over ctrl and returns a controller that is logged
+// in with the new one.
+func (a *Site) replacePassword(ctx context.Context, c Call, e bmc.Endpoint, ctrl *login, length int) (*login, error) {
+	account := c.BMC.Account
+	if ctrl.source != SourcePending {
+		pending, err := a.Secrets.Propose(ctx, c.Asset, account, length)
+		if err != nil {
+			return nil, err
+		}
+		if err := ctrl.SetPassword(ctx, account, pending.Credentials.Password); err != nil {
+			return nil, err
+		}
+		next, err := a.BMCs.Open(ctx, e, pending.Credentials)
+		if err != nil {
+			return nil, fmt.Errorf("log in as %s with the new password: %w", account, err)
+		}
+		ctrl = &login{Controller: next, source: SourcePending}
+	}
+	if err := a.Secrets.Promote(ctx, c.Asset, account); err != nil {
+		_ = ctrl.Close(ctx)
+		return nil, err
+	}
+	return ctrl, nil
+}
+
+func passwordWrite(c Call) plan.Write {
+	return plan.Write{System: "bmc", Object: "account " + c.BMC.Account, Field: "password", Before: "factory", After: "generated, this machine's own"}
+}

@@ -1,0 +1,314 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/plan"
+)
+
+// firmwareHandle is where the firmware step is. One round installs one image.
+type firmwareHandle struct {
+	Phase    string           `json:"phase,omitempty"` // "", push, task, reboot, settle
+	Image    plan.Image       `json:"image,omitzero"`
+	URI      string           `json:"uri,omitempty"` // of the component
+	Before   string           `json:"before,omitempty"`
+	Baseline []string         `json:"baseline,omitempty"` // tasks that were there before the push
+	Task     bmc.TaskRef      `json:"task,omitzero"`
+	Since    time.Time        `json:"since,omitzero"` // when the phase began
+	Cycle    cycle            `json:"cycle,omitzero"`
+	Wrote    []plan.Write     `json:"wrote,omitempty"`
+	Learned  *operation.Known `json:"learned,omitempty"`
+}
+
+// How long a BMC may be away while it flashes itself, and until a new version shows. A task that
+// runs has no limit but the step's deadline.
+const (
+	firmwareAway   = 20 * time.Minute
+	firmwareSettle = 15 * time.Minute
+)
+
+// firmware brings components to the profile's versions, one image a round: observe, hand over the
+// image, follow the task although the BMC goes away, reboot where the profile says so, and read the
+// version back. Only the version read back is success.
+//
+// A crash between handing over and its answer does not flash twice: the list of tasks from before
+// stands in the handle, and a task that is not in it is ours.
+func (a *Site) firmware(ctx context.Context, c Call) (Result, error) {
+	want, err := plan.Decode[plan.WantFirmware](c.Step)
+	if err != nil {
+		return Result{}, err
+	}
+	h, err := resume[firmwareHandle](c)
+	if err != nil {
+		return Result{}, err
+	}
+	if h.Learned != nil {
+		c.Known.Pin = h.Learned.Pin
+	}
+	ctrl, learned, err := a.reopen(ctx, c, h.Phase != "")
+	if err != nil {
+		if h.away(err, a.Clock()) {
+			return again(a.Poll, h, "the BMC is away while %s is installed", h.Image.Component)
+		}
+		return Result{}, err
+	}
+	defer func() { _ = ctrl.Close(ctx) }()
+	if learned != nil {
+		h.Learned = learned
+	}
+	var r Result
+	switch h.Phase {
+	case "push":
+		r, err = a.push(ctx, c, ctrl, h)
+	case "task":
+		r, err = a.followTask(ctx, ctrl, h)
+	case "reboot":
+		r, err = a.rebootForFirmware(ctx, ctrl, h)
+	default:
+		r, err = a.compareFirmware(ctx, ctrl, want, h)
+	}
+	if err != nil && h.away(err, a.Clock()) {
+		return again(a.Poll, h, "the BMC is away while %s is installed", h.Image.Component)
+	}
+	return r, err
+}
+
+// away tells whether an error only means that the BMC restarts for the firmware.
+func (h firmwareHandle) away(err error, now time.Time) bool {
+	if h.Phase == "" || h.Phase == "push" || now.Sub(h.Since) > firmwareAway {
+		return false
+	}
+	for _, kind := range []error{bmc.ErrUnreachable, bmc.ErrBusy, bmc.ErrServer, bmc.ErrMalformed, bmc.ErrIncomplete, bmc.ErrBreakerOpen} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// compareFirmware observes the versions, ends the step, or chooses the next image.
+func (a *Site) compareFirmware(ctx context.Context, ctrl bmc.Controller, want plan.WantFirmware, h firmwareHandle) (Result, error) {
+	have, err := ctrl.Firmware(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	next, component, err := nextImage(want, have)
+	if err != nil {
+		return Result{}, err
+	}
+	if h.Phase == "settle" {
+		seen, err := findComponent(have, h.Image.Component)
+		if err != nil {
+			return Result{}, err
+		}
+		if seen.Version != h.Image.Version {
+			if a.Clock().Sub(h.Since) < firmwareSettle {
+				return again(a.Poll, h, "%s shows %s, waiting for %s", h.Image.Component, seen.Version, h.Image.Version)
+			}
+			return Result{}, fault.New(fault.NotApplied, "%s was installed without an error and still shows version %s, not %s",
+				h.Image.Component, seen.Version, h.Image.Version)
+		}
+		h.Wrote = append(h.Wrote, plan.Write{System: "bmc", Object: "firmware", Field: seen.Name, Before: h.Before, After: seen.Version})
+	}
+	if next == nil {
+		return firmwareDone(h, want, have)
+	}
+	tasks, err := ctrl.Tasks(ctx)
+	if err != nil && !errors.Is(err, bmc.ErrUnsupported) {
+		return Result{}, err
+	}
+	n := firmwareHandle{Phase: "push", Image: *next, URI: component.URI, Before: component.Version, Since: a.Clock(), Wrote: h.Wrote, Learned: h.Learned}
+	for _, t := range tasks {
+		n.Baseline = append(n.Baseline, t.URI)
+	}
+	r, err := again(0, n, "%s: %s -> %s", component.Name, component.Version, next.Version)
+	if err == nil {
+		r.Again.NewRound = true
+	}
+	return r, err
+}
+
+// push hands the image over, unless a task that is not in the baseline shows that it was.
+func (a *Site) push(ctx context.Context, c Call, ctrl bmc.Controller, h firmwareHandle) (Result, error) {
+	tasks, err := ctrl.Tasks(ctx)
+	if err != nil && !errors.Is(err, bmc.ErrUnsupported) {
+		return Result{}, err
+	}
+	for _, t := range tasks {
+		if !slices.Contains(h.Baseline, t.URI) {
+			h.Phase, h.Task, h.Since = "task", bmc.TaskRef{URI: t.URI, Known: true}, a.Clock()
+			return again(0, h, "%s: going on with the task that was started before", h.Image.Component)
+		}
+	}
+	have, err := ctrl.Firmware(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if seen, err := findComponent(have, h.Image.Component); err == nil && seen.Version == h.Image.Version {
+		h.Phase, h.Since = "settle", a.Clock()
+		return again(0, h, "%s shows %s", h.Image.Component, seen.Version)
+	}
+	if _, err := prove(ctx, c, ctrl, c.Asset.Serial); err != nil {
+		return Result{}, err
+	}
+	u := bmc.FirmwareUpdate{Name: h.Image.File, Size: h.Image.Size, Push: h.Image.Push == "multipart"}
+	if h.URI != "" {
+		u.Targets = []string{h.URI}
+	}
+	u.Open = func() (io.ReadCloser, error) {
+		content, _, err := a.Images.Open(ctx, h.Image.SHA256)
+		return content, err
+	}
+	if h.Image.Push != "multipart" {
+		u.ImageURI, err = a.Images.URL(ctx, h.Image.SHA256, h.Image.File, c.BMC.Address)
+		if err != nil {
+			return Result{}, err
+		}
+	}
+	task, err := ctrl.StartUpdate(ctx, u)
+	if err != nil {
+		return Result{}, err
+	}
+	h.Phase, h.Task, h.Since = "task", task, a.Clock()
+	return again(a.Poll, h, "%s %s handed to the BMC", h.Image.Component, h.Image.Version)
+}
+
+// followTask waits for the BMC's own task. One that is gone is judged by the version.
+func (a *Site) followTask(ctx context.Context, ctrl bmc.Controller, h firmwareHandle) (Result, error) {
+	state := bmc.TaskState{Gone: true}
+	if h.Task.Known {
+		var err error
+		if state, err = ctrl.Task(ctx, h.Task); err != nil {
+			return Result{}, err
+		}
+	}
+	switch {
+	case !state.Done && !state.Gone:
+		h.Since = a.Clock() // it lives: being away counts from here
+		r, err := again(a.Poll, h, "%s: %s", h.Image.Component, state.State)
+		if err == nil {
+			r.Again.Progress.Percent = state.Percent
+		}
+		return r, err
+	case state.Done && !state.OK:
+		return Result{}, fault.New(fault.TaskFailed, "installing %s %s ended as %s: %s",
+			h.Image.Component, h.Image.Version, state.State, strings.Join(state.Messages, "; "))
+	}
+	h.Since = a.Clock()
+	if h.Image.Reboot == "host" {
+		h.Phase, h.Cycle = "reboot", cycle{}
+		r, err := again(0, h, "rebooting the host to start %s %s", h.Image.Component, h.Image.Version)
+		if err == nil {
+			r.Again.Reboot = true
+		}
+		return r, err
+	}
+	h.Phase = "settle"
+	return again(0, h, "%s: reading the version back", h.Image.Component)
+}
+
+func (a *Site) rebootForFirmware(ctx context.Context, ctrl bmc.Controller, h firmwareHandle) (Result, error) {
+	waiting, err := h.Cycle.advance(ctx, ctrl, a.Clock())
+	if err != nil {
+		return Result{}, err
+	}
+	if waiting != "" {
+		return again(a.Poll, h, "%s", waiting)
+	}
+	h.Phase, h.Since = "settle", a.Clock()
+	return again(a.Poll, h, "%s: reading the version back", h.Image.Component)
+}
+
+func firmwareDone(h firmwareHandle, want plan.WantFirmware, have []bmc.FirmwareComponent) (Result, error) {
+	data, err := json.Marshal(have)
+	if err != nil {
+		return Result{}, fmt.Errorf("firmware: encode: %w", err)
+	}
+	return Result{Done: &Done{
+		Changed:  len(h.Wrote) > 0,
+		Summary:  fmt.Sprintf("%d components are at the profile's versions", len(want.Components)),
+		Writes:   h.Wrote,
+		Learned:  h.Learned,
+		Evidence: []operation.Evidence{{Kind: "firmware", Title: "Firmware versions, read back", Data: data}},
+	}}, nil
+}
+
+// nextImage gives the first image that a component still needs, or nil. It refuses a downgrade that
+// the profile does not allow, and lists all components that the machine does not have.
+func nextImage(want plan.WantFirmware, have []bmc.FirmwareComponent) (*plan.Image, bmc.FirmwareComponent, error) {
+	var missing []fault.Item
+	for _, image := range want.Components {
+		if _, err := findComponent(have, image.Component); err != nil {
+			missing = append(missing, fault.Item{Subject: image.Component, Expected: "one component", Seen: err.Error()})
+		}
+	}
+	if len(missing) > 0 {
+		f := fault.New(fault.Differs, "the profile names firmware components that this machine does not have, or has several of: %s", missing[0].Subject)
+		f.Details = missing
+		return nil, bmc.FirmwareComponent{}, f
+	}
+	for _, image := range want.Components {
+		seen, _ := findComponent(have, image.Component)
+		if seen.Version == image.Version {
+			continue
+		}
+		if compareVersions(seen.Version, image.Version) > 0 && !image.AllowDowngrade {
+			return nil, seen, fault.New(fault.Downgrade, "%s has version %s, newer than the profile's %s", seen.Name, seen.Version, image.Version)
+		}
+		for _, via := range image.Via {
+			if compareVersions(seen.Version, via.Version) < 0 {
+				via.Component = image.Component
+				return &via, seen, nil
+			}
+		}
+		return &image, seen, nil
+	}
+	return nil, bmc.FirmwareComponent{}, nil
+}
+
+// findComponent finds the one component that a profile means: by ID, else by name, else by a part
+// of the name, letter case ignored. Entries that a BMC keeps for previous or staged images
+// (Dell's "Previous-...", "Available-...") are not installed and do not count.
+func findComponent(have []bmc.FirmwareComponent, name string) (bmc.FirmwareComponent, error) {
+	ways := []func(bmc.FirmwareComponent) bool{
+		func(f bmc.FirmwareComponent) bool { return strings.EqualFold(f.ID, name) },
+		func(f bmc.FirmwareComponent) bool { return strings.EqualFold(f.Name, name) },
+		func(f bmc.FirmwareComponent) bool {
+			return strings.Contains(strings.ToLower(f.Name), strings.ToLower(name))
+		},
+	}
+	for _, way := range ways {
+		var found []bmc.FirmwareComponent
+		for _, f := range have {
+			if way(f) && !strings.HasPrefix(f.ID, "Previous-") && !strings.HasPrefix(f.ID, "Available-") {
+				found = append(found, f)
+			}
+		}
+		switch len(found) {
+		case 0:
+			continue
+		case 1:
+			return found[0], nil
+		}
+		names := make([]string, len(found))
+		for i, f := range found {
+			names[i] = f.ID
+		}
+		return bmc.FirmwareComponent{}, fmt.Errorf("%q matches %s: name one by its ID", name, list(names))
+	}
+	names := make([]string, len(have))
+	for i, f := range have {
+		names[i] = f.ID
+	}
+	return bmc.FirmwareComponent{}, fmt.Errorf("none; the machine has %s", list(names))
+}

@@ -1,0 +1,305 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/internal/profile"
+)
+
+// hardware reads the machine and stops with a list of everything that is not what the profile and
+// NetBox say. It changes nothing.
+func (a *Site) hardware(ctx context.Context, c Call) (Result, error) {
+	want, err := plan.Decode[plan.WantHardware](c.Step)
+	if err != nil {
+		return Result{}, err
+	}
+	ctrl, err := a.open(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = ctrl.Close(ctx) }()
+	inv, err := ctrl.Read(ctx, bmc.ScopeHardware)
+	if err != nil {
+		return Result{}, err
+	}
+	items := judge(want, inv)
+	if len(items) > 0 {
+		subjects := make([]string, len(items))
+		for i, item := range items {
+			subjects[i] = item.Subject
+		}
+		f := fault.New(fault.Differs, "the hardware of %s differs: %s", c.Asset.Name, list(subjects))
+		f.Details = items
+		return Result{}, f
+	}
+	data, err := json.Marshal(inv)
+	if err != nil {
+		return Result{}, fmt.Errorf("hardware: encode: %w", err)
+	}
+	return Result{Done: &Done{
+		Summary: fmt.Sprintf("%d CPUs, %d DIMMs, %d drives, %d network ports as the profile and NetBox say",
+			count(inv, "CPU"), len(inv.Memory), len(inv.Drives), len(inv.NetworkInterfaces)),
+		Evidence: []operation.Evidence{{Kind: "hardware", Title: "The machine as its BMC reads it", Data: data}},
+	}}, nil
+}
+
+// judge compares what was read with what is wanted and lists all differences. What could not be
+// read is never taken for absent: a judgement that needs it is itself a difference.
+func judge(want plan.WantHardware, inv *bmc.Inventory) []fault.Item {
+	j := judgement{inv: inv}
+	h := want.Hardware
+	j.number("CPUs", float64(h.CPUs), float64(count(inv, "CPU")), "/Processors")
+	j.number("GPUs", float64(h.GPUs), float64(count(inv, "GPU")), "/Processors")
+	for _, p := range inv.Processors {
+		if h.CPUModel != "" && p.Type == "CPU" && !containsFold(p.Model, h.CPUModel) {
+			j.add("CPU "+p.ID, h.CPUModel, p.Model)
+		}
+	}
+	var gib float64
+	for _, m := range inv.Memory {
+		gib += m.GiB
+	}
+	j.number("memory GiB", h.MemoryGiB, gib, "/Memory")
+	j.number("DIMMs", float64(h.DIMMs), float64(len(inv.Memory)), "/Memory")
+	j.drives(h.Drives)
+	j.volumes(h.Volumes)
+	j.atLeast("NIC ports", h.NICPorts, hostPorts(inv))
+	j.number("power supplies", float64(h.PowerSupplies), float64(len(inv.PowerSupplies)), "/Power")
+	j.macs(want.MACs)
+	j.secureBoot(h.SecureBoot)
+	j.tpm(h.TPM)
+	j.health(h.Health)
+	return j.items
+}
+
+type judgement struct {
+	inv   *bmc.Inventory
+	items []fault.Item
+}
+
+func (j *judgement) add(subject, expected, seen string) {
+	j.items = append(j.items, fault.Item{Subject: subject, Expected: expected, Seen: seen})
+}
+
+// number judges a count; 0 is not judged. Where it differs and a URI that contains path could not
+// be read, that is said.
+func (j *judgement) number(subject string, want, seen float64, path string) {
+	if want == 0 || want == seen {
+		return
+	}
+	said := fmt.Sprintf("%g", seen)
+	for _, u := range j.inv.Unread {
+		if strings.Contains(u.URI, path) {
+			said += fmt.Sprintf(" (%s could not be read: %s)", u.URI, u.Reason)
+			break
+		}
+	}
+	j.add(subject, fmt.Sprintf("%g", want), said)
+}
+
+func (j *judgement) atLeast(subject string, want, seen int) {
+	if seen < want {
+		j.add(subject, fmt.Sprintf("at least %d", want), fmt.Sprint(seen))
+	}
+}
+
+// drives gives each group the drives that fit it, narrowest groups first, each drive once.
+func (j *judgement) drives(groups []profile.Drives) {
+	used := make([]bool, len(j.inv.Drives))
+	order := slices.Clone(groups)
+	slices.SortStableFunc(order, func(a, b profile.Drives) int { return narrowness(b) - narrowness(a) })
+	for _, g := range order {
+		seen := 0
+		for i, d := range j.inv.Drives {
+			if seen < g.Count && !used[i] && fits(g, d) {
+				used[i] = true
+				seen++
+			}
+		}
+		if seen != g.Count {
+			j.add("drives "+describeDrives(g), fmt.Sprint(g.Count), fmt.Sprint(seen))
+		}
+	}
+	if len(groups) == 0 {
+		return
+	}
+	var extra []string
+	for i, d := range j.inv.Drives {
+		if !used[i] {
+			extra = append(extra, strings.TrimSpace(d.ID+" "+d.Model))
+		}
+	}
+	if len(extra) > 0 {
+		j.add("drives beyond the profile", "none", list(extra))
+	}
+}
+
+func narrowness(g profile.Drives) int {
+	n := 0
+	for _, set := range []bool{g.Media != "", g.Bus != "", g.MinGB > 0, g.Models != ""} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+func fits(g profile.Drives, d bmc.Drive) bool {
+	return (g.Media == "" || strings.EqualFold(g.Media, d.Media)) &&
+		(g.Bus == "" || strings.EqualFold(g.Bus, d.Protocol)) &&
+		float64(d.Bytes) >= g.MinGB*1e9 &&
+		containsFold(d.Model, g.Models)
+}
+
+func describeDrives(g profile.Drives) string {
+	var words []string
+	for _, w := range []string{g.Media, g.Bus, g.Models} {
+		if w != "" {
+			words = append(words, w)
+		}
+	}
+	if g.MinGB > 0 {
+		words = append(words, fmt.Sprintf(">= %g GB", g.MinGB))
+	}
+	return strings.Join(words, " ")
+}
+
+func (j *judgement) volumes(wanted []profile.Volume) {
+	used := make([]bool, len(j.inv.Volumes))
+	for _, w := range wanted {
+		need, seen := max(w.Count, 1), 0
+		for i, v := range j.inv.Volumes {
+			if seen < need && !used[i] && strings.EqualFold(v.RAID, w.RAID) && float64(v.Bytes) >= w.MinGB*1e9 {
+				used[i] = true
+				seen++
+			}
+		}
+		if seen < need {
+			j.add("volumes "+w.RAID, fmt.Sprint(need), fmt.Sprint(seen))
+		}
+	}
+}
+
+// macs looks for every MAC that NetBox names on any port of the machine.
+func (j *judgement) macs(wanted []plan.WantMAC) {
+	seen := map[string]bool{}
+	for _, n := range j.inv.NetworkInterfaces {
+		for _, m := range n.MACs {
+			if normal, ok := asset.NormalMAC(m); ok {
+				seen[normal] = true
+			}
+		}
+	}
+	for _, w := range wanted {
+		if normal, ok := asset.NormalMAC(w.MAC); !ok || !seen[normal] {
+			j.items = append(j.items, fault.Item{Subject: "MAC of " + w.Interface, Expected: w.MAC, Seen: "on no port",
+				Remedy: "correct the MAC in NetBox, or look whether another card was fitted"})
+		}
+	}
+}
+
+func (j *judgement) secureBoot(want *bool) {
+	for _, s := range j.inv.Systems {
+		if want != nil && s.SecureBoot != nil && s.SecureBoot.Enabled != *want {
+			j.add("Secure Boot of "+s.ID, onOff(*want), onOff(s.SecureBoot.Enabled))
+		}
+		if want != nil && s.SecureBoot == nil {
+			j.add("Secure Boot of "+s.ID, onOff(*want), "not told by the BMC")
+		}
+	}
+}
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
+}
+
+func (j *judgement) tpm(version string) {
+	if version == "" {
+		return
+	}
+	for _, s := range j.inv.Systems {
+		for _, t := range s.TPMs {
+			if strings.Contains(strings.ReplaceAll(t.Type, "_", "."), version) {
+				return
+			}
+		}
+	}
+	j.add("TPM", version, "none of that version")
+}
+
+// health lists every part whose health is worse than the profile accepts.
+func (j *judgement) health(accept string) {
+	if accept == "" {
+		return
+	}
+	check := func(what string, p bmc.Part) {
+		if p.Health == "" || p.Health == "OK" || p.Health == "Warning" && accept == "Warning" {
+			return
+		}
+		j.add(what+" "+p.ID+" health", accept, p.Health)
+	}
+	for _, p := range j.inv.Systems {
+		check("system", p.Part)
+	}
+	for _, p := range j.inv.Processors {
+		check("processor", p.Part)
+	}
+	for _, p := range j.inv.Memory {
+		check("DIMM", p.Part)
+	}
+	for _, p := range j.inv.Storage {
+		check("storage controller", p.Part)
+	}
+	for _, p := range j.inv.Drives {
+		check("drive", p.Part)
+	}
+	for _, p := range j.inv.Volumes {
+		check("volume", p.Part)
+	}
+	for _, p := range j.inv.PowerSupplies {
+		check("power supply", p.Part)
+	}
+	for _, p := range j.inv.Fans {
+		check("fan", p.Part)
+	}
+}
+
+func count(inv *bmc.Inventory, processorType string) int {
+	n := 0
+	for _, p := range inv.Processors {
+		if p.Type == processorType {
+			n++
+		}
+	}
+	return n
+}
+
+// hostPorts counts the ports that belong to the host: those of the BMC do not carry its traffic.
+func hostPorts(inv *bmc.Inventory) int {
+	macs := map[string]bool{}
+	for _, n := range inv.NetworkInterfaces {
+		if strings.HasPrefix(n.Owner, "manager") {
+			continue
+		}
+		for _, m := range n.MACs[:min(1, len(n.MACs))] {
+			macs[m] = true
+		}
+	}
+	return len(macs)
+}
+
+func containsFold(s, part string) bool {
+	return strings.Contains(strings.ToLower(s), strings.ToLower(part))
+}

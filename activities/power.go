@@ -1,0 +1,56 @@
+package activities
+
+import (
+	"context"
+	"time"
+
+	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/internal/fault"
+)
+
+// cycle is a host's way through off and on again, as a handle: off if on, see off, on, see on. Each
+// advance does at most one thing, and looks before it does it, so that a crash never cycles twice.
+type cycle struct {
+	Phase string    `json:"phase"` // "", "off", "on", "done"
+	Asked time.Time `json:"asked,omitzero"`
+	Since time.Time `json:"since,omitzero"` // when the phase began
+}
+
+// How long a host may take to be seen off or on, and when to ask again: BMCs lose power requests.
+const (
+	powerDeadline = 5 * time.Minute
+	powerAskAgain = time.Minute
+)
+
+// advance does the next bit of a power cycle and tells what it waits for. It is done when the host
+// was seen off and then on. A host that was off to begin with is only switched on.
+func (y *cycle) advance(ctx context.Context, power bmc.Power, now time.Time) (waiting string, err error) {
+	state, err := power.PowerState(ctx)
+	if err != nil {
+		return "", err
+	}
+	if y.Phase == "" {
+		y.Phase, y.Since = "off", now
+	}
+	if y.Phase == "off" && state == bmc.PowerOff {
+		*y = cycle{Phase: "on", Since: now}
+	}
+	if y.Phase == "on" && state == bmc.PowerOn {
+		*y = cycle{Phase: "done", Since: now}
+		return "", nil
+	}
+	if now.Sub(y.Since) > powerDeadline {
+		return "", fault.New(fault.NotApplied, "the host's power is %s %s after it was told to go %s", state, powerDeadline, y.Phase)
+	}
+	action, asking := bmc.PowerActionOff, state == bmc.PowerOn
+	if y.Phase == "on" {
+		action, asking = bmc.PowerActionOn, state == bmc.PowerOff
+	}
+	if asking && (y.Asked.IsZero() || now.Sub(y.Asked) > powerAskAgain) {
+		if err := power.SetPower(ctx, action); err != nil {
+			return "", err
+		}
+		y.Asked = now
+	}
+	return "power " + y.Phase + ": the host is " + string(state), nil
+}

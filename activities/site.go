@@ -1,0 +1,238 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/plan"
+)
+
+// Site holds the activities of a queue "site-<slug>": those that touch BMCs. It knows neither
+// PostgreSQL nor NetBox.
+type Site struct {
+	BMCs    BMCs
+	Secrets Secrets
+	Images  Images
+	// Endpoint completes a plan's BMC address with what the site's configuration says: port and CA.
+	Endpoint func(a asset.Ref, b plan.BMC) bmc.Endpoint
+	Clock    func() time.Time
+	// Poll is the pause between two looks at something that changes slowly (power, a task).
+	Poll time.Duration
+}
+
+// Register makes them known to a worker.
+func (a *Site) Register(r Registry) {
+	r.RegisterActivityWithOptions(a.Step, activity.RegisterOptions{Name: ActivityStep})
+}
+
+// Step does one bounded piece of a step of place Site.
+func (a *Site) Step(ctx context.Context, c Call) (Result, error) {
+	return dispatch(map[kind]handler{
+		{plan.KindIdentity, 1}:    a.identity,
+		{plan.KindCredentials, 1}: a.credentials,
+		{plan.KindSettings, 1}:    a.settings,
+		{plan.KindFirmware, 1}:    a.firmware,
+		{plan.KindBIOS, 1}:        a.bios,
+		{plan.KindHardware, 1}:    a.hardware,
+		{plan.KindDiagnose, 1}:    a.diagnose,
+	}, ctx, c)
+}
+
+// login is an open controller with the login that worked.
+type login struct {
+	bmc.Controller
+	source CandidateSource
+}
+
+// open logs in with the first password that the BMC accepts. The pin is what the run knows; only
+// the identity step may call it without one.
+func (a *Site) open(ctx context.Context, c Call) (*login, error) {
+	if c.Known.Pin == "" && c.BMC.Protocol == string(bmc.Redfish) {
+		return nil, fault.New(fault.Untrusted, "no certificate is pinned for the BMC of %s: the identity step has not run", c.Asset.Name)
+	}
+	e := a.Endpoint(c.Asset, c.BMC)
+	e.Pin = c.Known.Pin
+	return a.openAt(ctx, c, e)
+}
+
+func (a *Site) openAt(ctx context.Context, c Call, e bmc.Endpoint) (*login, error) {
+	candidates, err := a.Secrets.Candidates(ctx, c.Asset, c.BMC.Account)
+	if err != nil {
+		return nil, err
+	}
+	if len(candidates) == 0 {
+		return nil, fault.New(fault.NoSecret, "no password is known for account %s of serial %s", c.BMC.Account, c.Asset.Serial)
+	}
+	var tried []string
+	for _, candidate := range candidates {
+		ctrl, err := a.BMCs.Open(ctx, e, candidate.Credentials)
+		if err == nil {
+			return &login{Controller: ctrl, source: candidate.Source}, nil
+		}
+		if !errors.Is(err, bmc.ErrBadCredentials) {
+			return nil, err
+		}
+		tried = append(tried, string(candidate.Source))
+	}
+	return nil, fault.New(fault.BadCredentials, "the BMC at %s refused account %s with every password known for it (%s)",
+		e.Address, c.BMC.Account, strings.Join(tried, ", "))
+}
+
+// prove reads the BMC's identity and stops when it is not the asset's.
+func prove(ctx context.Context, c Call, ctrl bmc.Controller, serial string) (bmc.Identity, error) {
+	id, err := ctrl.Identify(ctx)
+	if err != nil {
+		return id, err
+	}
+	if asset.SameSerial(id.Serial, serial) {
+		return id, nil
+	}
+	f := fault.New(fault.IdentityMismatch, "the BMC at %s belongs to serial %q (%s %s, from %s); NetBox has serial %q for %s",
+		c.BMC.Address, id.Serial, id.Manufacturer, id.Model, id.SerialSource, serial, c.Asset.Name)
+	f.Details = []fault.Item{{Subject: "serial", Expected: serial, Seen: id.Serial}}
+	for name, other := range id.OtherSerials {
+		if asset.SameSerial(other, serial) {
+			f.Details = append(f.Details, fault.Item{Subject: name, Seen: other,
+				Remedy: "NetBox holds this serial of the same machine; enter " + id.Serial + " instead"})
+		}
+	}
+	return id, f
+}
+
+// identity proves which machine this is, and pins its certificate.
+//
+// A BMC that demands a new password before it shows anything (DSP0266 PasswordChangeRequired) is
+// given its own first: the factory password that it accepted is the one on this serial's manifest.
+// The serial is proved directly after, before anything else is changed.
+func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
+	want, err := plan.Decode[plan.WantIdentity](c.Step)
+	if err != nil {
+		return Result{}, err
+	}
+	e := a.Endpoint(c.Asset, c.BMC)
+	e.Pin = c.Known.Pin
+	if c.AcceptPin != "" {
+		e.Pin = c.AcceptPin
+	}
+	done := &Done{}
+	ctrl, err := a.openAt(ctx, c, e)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = ctrl.Close(ctx) }()
+	id, err := prove(ctx, c, ctrl, want.Serial)
+	if errors.Is(err, bmc.ErrPasswordChange) {
+		length := passwordLength
+		next, perr := a.replacePassword(ctx, c, e, ctrl, length)
+		if perr != nil {
+			return Result{}, perr
+		}
+		defer func() { _ = next.Close(ctx) }()
+		done.Changed = true
+		done.Writes = append(done.Writes, passwordWrite(c))
+		id, err = prove(ctx, c, next, want.Serial)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	data, err := json.Marshal(id)
+	if err != nil {
+		return Result{}, fmt.Errorf("identity: encode: %w", err)
+	}
+	done.Summary = fmt.Sprintf("%s %s, serial %s", id.Manufacturer, id.Model, id.Serial)
+	done.Learned = &operation.Known{Serial: id.Serial, Pin: id.Fingerprint}
+	done.Evidence = append(done.Evidence, operation.Evidence{Kind: "identity", Title: "Identity as the BMC gives it", Data: data})
+	return Result{Done: done}, nil
+}
+
+// reopen opens the BMC, in a step whose own write may have changed its certificate: where that is
+// expected, a new one is pinned, but only after the serial is proved again over it. It returns what
+// was learned, if anything.
+func (a *Site) reopen(ctx context.Context, c Call, expected bool) (*login, *operation.Known, error) {
+	ctrl, err := a.open(ctx, c)
+	if !expected || !errors.Is(err, bmc.ErrPinChanged) {
+		return ctrl, nil, err
+	}
+	e := a.Endpoint(c.Asset, c.BMC)
+	e.Pin = ""
+	ctrl, err = a.openAt(ctx, c, e)
+	if err != nil {
+		return nil, nil, err
+	}
+	id, err := prove(ctx, c, ctrl, c.Asset.Serial)
+	if err != nil {
+		_ = ctrl.Close(ctx)
+		return nil, nil, err
+	}
+	return ctrl, &operation.Known{Pin: id.Fingerprint}, nil
+}
+
+// diagnose collects what helps a person to see why a step failed. What cannot be read is said in
+// the evidence; only a BMC that cannot be reached at all fails it.
+func (a *Site) diagnose(ctx context.Context, c Call) (Result, error) {
+	ctrl, err := a.open(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = ctrl.Close(ctx) }()
+	report := struct {
+		Power  string      `json:"power"`
+		Boot   string      `json:"boot_progress"`
+		Events []bmc.Event `json:"events"`
+		Unread []string    `json:"unread,omitempty"`
+	}{}
+	note := func(what string, err error) {
+		if err != nil {
+			report.Unread = append(report.Unread, what+": "+err.Error())
+		}
+	}
+	power, err := ctrl.PowerState(ctx)
+	note("power", err)
+	report.Power = string(power)
+	report.Boot, err = ctrl.BootProgress(ctx)
+	note("boot progress", err)
+	report.Events, err = ctrl.Events(ctx, diagnoseEvents)
+	note("event log", err)
+	data, err := json.Marshal(report)
+	if err != nil {
+		return Result{}, fmt.Errorf("diagnose: encode: %w", err)
+	}
+	return Result{Done: &Done{
+		Summary:  fmt.Sprintf("power %s, boot progress %q, %d newest events", report.Power, report.Boot, len(report.Events)),
+		Evidence: []operation.Evidence{{Kind: "diagnosis", Title: "Power, boot progress and the event log's tail", Data: data}},
+	}}, nil
+}
+
+// diagnoseEvents is how much of the event log goes into evidence: enough to see the last boot.
+const diagnoseEvents = 20
+
+// again asks for another call with the handle.
+func again(after time.Duration, handle any, text string, args ...any) (Result, error) {
+	raw, err := json.Marshal(handle)
+	if err != nil {
+		return Result{}, fmt.Errorf("encode handle %T: %w", handle, err)
+	}
+	return Result{Again: &Again{After: after, Handle: raw, Progress: operation.Progress{Text: fmt.Sprintf(text, args...), Percent: -1}}}, nil
+}
+
+// resume reads a handle; an absent one is the zero value.
+func resume[T any](c Call) (T, error) {
+	var h T
+	if len(c.Handle) == 0 {
+		return h, nil
+	}
+	if err := json.Unmarshal(c.Handle, &h); err != nil {
+		return h, fmt.Errorf("step %s/%d: handle: %w", c.Step.Kind, c.Step.Version, err)
+	}
+	return h, nil
+}
