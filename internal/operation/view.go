@@ -16,6 +16,7 @@ import (
 type Request struct {
 	ID     ID
 	Key    string // idempotency key, unique for its actor; a repeated key gives the first operation
+	Digest string // SHA-256 of what was asked, so that a repeated key with another question is refused
 	Actor  string
 	Reason string
 	Ticket string
@@ -124,10 +125,10 @@ type EventFilter struct {
 
 // Holder is the operation that holds an asset: its run is queued or has not ended.
 type Holder struct {
-	Operation ID       `json:"operation"`
-	Asset     asset.ID `json:"asset"`
-	State     State    `json:"state"`
-	Actor     string   `json:"actor"`
+	Operation ID        `json:"operation"`
+	Asset     asset.Ref `json:"asset"` // as the plan froze it
+	State     State     `json:"state"` // of the run
+	Actor     string    `json:"actor"`
 }
 
 // InstallHistory is what our own records tell of an asset's past.
