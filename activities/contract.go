@@ -65,7 +65,8 @@ type Done struct {
 	Learned  *operation.Known     `json:"learned,omitempty"` // non-empty fields replace what was known
 }
 
-// Again asks to be called later.
+// Again asks to be called later. NewRound and Reboot announce what the next call begins: the
+// executor counts them and parks the step before that call when the plan's bound is reached.
 type Again struct {
 	After    time.Duration        `json:"after"`
 	Handle   json.RawMessage      `json:"handle"`

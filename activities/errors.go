@@ -39,6 +39,7 @@ var translations = []struct {
 	{inventory.ErrConflict, fault.Conflict},
 	{inventory.ErrRejected, fault.Rejected},
 	{inventory.ErrMalformed, fault.Malformed},
+	{inventory.ErrInvalid, fault.Invalid},
 	{context.DeadlineExceeded, fault.Unreachable},
 }
 

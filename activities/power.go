@@ -33,7 +33,10 @@ func (y *cycle) advance(ctx context.Context, power bmc.Power, now time.Time) (wa
 		y.Phase, y.Since = "off", now
 	}
 	if y.Phase == "off" && state == bmc.PowerOff {
+		// Having seen it off is made durable before it is switched on: a crash in between would
+		// otherwise find it on and begin again.
 		*y = cycle{Phase: "on", Since: now}
+		return "power off: seen", nil
 	}
 	if y.Phase == "on" && state == bmc.PowerOn {
 		*y = cycle{Phase: "done", Since: now}

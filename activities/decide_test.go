@@ -1,0 +1,271 @@
+package activities
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/internal/profile"
+)
+
+func TestCompareVersions(t *testing.T) {
+	for _, tc := range []struct {
+		a, b string
+		want int
+	}{
+		{"2.9", "2.10", -1},
+		{"1.8.2", "1.8.2", 0},
+		{"1.8.2", "1.8.2a", -1},
+		{"U46 v2.72 (09/29/2022)", "U46 v2.68 (09/29/2022)", 1},
+		{"06.00.30.00", "6.0.30.0", 0},
+		{"TEE118N-1.40", "tee118n-1.41", -1},
+		{"", "1", -1},
+		{"7.10", "7.9.999", 1},
+	} {
+		if got := compareVersions(tc.a, tc.b); got != tc.want {
+			t.Errorf("compareVersions(%q, %q) = %d, want %d", tc.a, tc.b, got, tc.want)
+		}
+		if got := compareVersions(tc.b, tc.a); got != -tc.want {
+			t.Errorf("compareVersions(%q, %q) = %d, want %d", tc.b, tc.a, got, -tc.want)
+		}
+	}
+}
+
+func TestNextImage(t *testing.T) {
+	have := []bmc.FirmwareComponent{
+		{ID: "Installed-159-1.5.0", Name: "BIOS", Version: "1.5.0", URI: "/fw/bios"},
+		{ID: "Previous-159-1.4.0", Name: "BIOS", Version: "1.4.0"},
+		{ID: "Installed-101", Name: "Integrated Remote Access Controller", Version: "6.00"},
+		{ID: "NIC.1", Name: "Network Adapter 1", Version: "22.31.6"},
+		{ID: "NIC.2", Name: "Network Adapter 2", Version: "22.31.6"},
+	}
+	bios := plan.Image{Component: "BIOS", Version: "1.8.2"}
+	for name, tc := range map[string]struct {
+		want    []plan.Image
+		version string // of the next image; empty: none
+		code    fault.Code
+	}{
+		"already so":          {want: []plan.Image{{Component: "bios", Version: "1.5.0"}}},
+		"older is updated":    {want: []plan.Image{bios}, version: "1.8.2"},
+		"by part of the name": {want: []plan.Image{{Component: "remote access", Version: "7.00"}}, version: "7.00"},
+		"first things first":  {want: []plan.Image{{Component: "remote access", Version: "6.00"}, bios}, version: "1.8.2"},
+		"through intermediates": {want: []plan.Image{{Component: "BIOS", Version: "2.0", Via: []plan.Image{{Version: "1.4.9"}, {Version: "1.6"}, {Version: "1.9"}}}},
+			version: "1.6"},
+		"newer is refused":   {want: []plan.Image{{Component: "BIOS", Version: "1.4"}}, code: fault.Downgrade},
+		"newer, but allowed": {want: []plan.Image{{Component: "BIOS", Version: "1.4", AllowDowngrade: true}}, version: "1.4"},
+		"absent":             {want: []plan.Image{bios, {Component: "FPGA", Version: "1"}}, code: fault.Differs},
+		"ambiguous":          {want: []plan.Image{{Component: "Network Adapter", Version: "23"}}, code: fault.Differs},
+	} {
+		t.Run(name, func(t *testing.T) {
+			next, _, err := nextImage(plan.WantFirmware{Components: tc.want}, have)
+			var code fault.Code
+			if err != nil {
+				code = fault.From(err).Code
+			}
+			version := ""
+			if next != nil {
+				version = next.Version
+			}
+			if code != tc.code || version != tc.version {
+				t.Errorf("got version %q, error %v; want version %q, code %q", version, err, tc.version, tc.code)
+			}
+		})
+	}
+}
+
+func TestBIOSDiffComparesValuesNotTypes(t *testing.T) {
+	state := bmc.BIOSState{
+		Current:           bmc.Attributes{"NumLock": "On", "Retries": float64(4), "Quiet": true, "BootMode": "Bios", "Other": "x"},
+		BootMode:          "legacy",
+		BootModeAttribute: "BootMode",
+		BootModeValues:    map[string]string{"uefi": "Uefi", "legacy": "Bios"},
+	}
+	want := plan.WantBIOS{BootMode: "uefi", Attributes: map[string]any{"NumLock": "Off", "Retries": 4, "Quiet": "true", "Absent": 1}}
+	diff, missing := biosDiff(want, state)
+	if d := cmp.Diff([]plan.Write{
+		{System: "bmc", Object: "BIOS", Field: "NumLock", Before: "On", After: "Off"},
+		{System: "bmc", Object: "BIOS", Field: "BootMode", Before: "Bios", After: "Uefi"},
+	}, diff); d != "" {
+		t.Errorf("diff (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"Absent"}, missing); d != "" {
+		t.Errorf("missing (-want +got):\n%s", d)
+	}
+}
+
+func TestSettingsDiffWritesOnlyTheBaseline(t *testing.T) {
+	clock := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	off, on := false, true
+	want := plan.WantSettings{Hostname: "srv-101-oob", NTP: []string{"10.0.0.1"}, DNS: []string{"10.0.0.2"}, Syslog: "logs:514", MaxClockSkew: 30}
+	for name, tc := range map[string]struct {
+		now         bmc.ManagerSettings
+		unsupported []string
+		write       bmc.ManagerSettings
+		fields      string
+	}{
+		"already so": {now: bmc.ManagerSettings{Hostname: "SRV-101-oob", NTPServers: []string{"10.0.0.1"}, NTPEnabled: &on,
+			DNSServers: []string{"10.0.0.2"}, Syslog: "logs:514", Clock: clock.Add(20 * time.Second)}},
+		"one field": {now: bmc.ManagerSettings{Hostname: "srv-101-oob", NTPServers: []string{"10.0.0.1"}, NTPEnabled: &on,
+			DNSServers: []string{"10.9.9.9"}, Syslog: "logs:514"}, write: bmc.ManagerSettings{DNSServers: []string{"10.0.0.2"}}, fields: "dns_servers"},
+		"NTP off": {now: bmc.ManagerSettings{Hostname: "srv-101-oob", NTPServers: []string{"10.0.0.1"}, NTPEnabled: &off,
+			DNSServers: []string{"10.0.0.2"}, Syslog: "logs:514"}, write: bmc.ManagerSettings{NTPEnabled: &on}, fields: "ntp_enabled"},
+		"clock and no syslog": {now: bmc.ManagerSettings{Hostname: "srv-101-oob", NTPServers: []string{"10.0.0.1"}, NTPEnabled: &on,
+			DNSServers: []string{"10.0.0.2"}, Clock: clock.Add(-time.Hour)}, unsupported: []string{"syslog"},
+			write: bmc.ManagerSettings{Clock: clock}, fields: "clock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write, diff := settingsDiff(want, tc.now, tc.unsupported, clock)
+			if d := cmp.Diff(tc.write, write); d != "" {
+				t.Errorf("write (-want +got):\n%s", d)
+			}
+			if got := fields(diff); got != tc.fields {
+				t.Errorf("fields %q, want %q", got, tc.fields)
+			}
+		})
+	}
+}
+
+func TestJudgeListsEveryDifference(t *testing.T) {
+	yes := true
+	want := plan.WantHardware{
+		Hardware: profile.Hardware{CPUs: 2, CPUModel: "6338", MemoryGiB: 64, DIMMs: 4, NICPorts: 2, PowerSupplies: 2, Health: "OK", SecureBoot: &yes, TPM: "2.0",
+			Drives:  []profile.Drives{{Count: 2, Media: "SSD"}, {Count: 1, Media: "SSD", Bus: "NVMe", MinGB: 900}},
+			Volumes: []profile.Volume{{RAID: "RAID1"}}},
+		MACs: []plan.WantMAC{{Interface: "eth0", MAC: "aa:bb:cc:00:00:01"}, {Interface: "eth1", MAC: "aa:bb:cc:00:00:02"}},
+	}
+	good := func() *bmc.Inventory {
+		return &bmc.Inventory{
+			Systems: []bmc.System{{Part: bmc.Part{ID: "1", Health: "OK"}, SecureBoot: &bmc.SecureBoot{Enabled: true}, TPMs: []bmc.TPM{{Type: "TPM2_0"}}}},
+			Processors: []bmc.Processor{{Part: bmc.Part{ID: "CPU1", Model: "Xeon Gold 6338"}, Type: "CPU"},
+				{Part: bmc.Part{ID: "CPU2", Model: "Xeon Gold 6338"}, Type: "CPU"}},
+			Memory: []bmc.Memory{{GiB: 16}, {GiB: 16}, {GiB: 16}, {GiB: 16}},
+			// The NVMe drive comes first and fits both groups: the narrower one must get it.
+			Drives: []bmc.Drive{{Part: bmc.Part{ID: "n0"}, Media: "SSD", Protocol: "NVMe", Bytes: 960e9},
+				{Part: bmc.Part{ID: "d0"}, Media: "SSD", Protocol: "SATA"}, {Part: bmc.Part{ID: "d1"}, Media: "SSD", Protocol: "SATA"}},
+			Volumes: []bmc.Volume{{RAID: "RAID1"}},
+			NetworkInterfaces: []bmc.NetworkInterface{{Owner: "system/1", MACs: []string{"AA:BB:CC:00:00:01"}},
+				{Owner: "system/1", MACs: []string{"AA:BB:CC:00:00:02"}}, {Owner: "manager/1", MACs: []string{"AA:BB:CC:00:00:03"}}},
+			PowerSupplies: []bmc.PowerSupply{{Part: bmc.Part{ID: "0", Health: "OK"}}, {Part: bmc.Part{ID: "1", Health: "OK"}}},
+		}
+	}
+	if items := judge(want, good()); len(items) != 0 {
+		t.Fatalf("a machine as wanted differs: %v", items)
+	}
+	for name, tc := range map[string]struct {
+		change func(*bmc.Inventory)
+		want   []fault.Item
+	}{
+		"a CPU is missing": {func(i *bmc.Inventory) { i.Processors = i.Processors[:1] }, []fault.Item{{Subject: "CPUs", Expected: "2", Seen: "1"}}},
+		"unread is not absent": {func(i *bmc.Inventory) {
+			i.Memory = nil
+			i.Unread = []bmc.Unread{{URI: "/redfish/v1/Systems/1/Memory", Reason: "server_error"}}
+		}, []fault.Item{
+			{Subject: "memory GiB", Expected: "64", Seen: "0 (/redfish/v1/Systems/1/Memory could not be read: server_error)"},
+			{Subject: "DIMMs", Expected: "4", Seen: "0 (/redfish/v1/Systems/1/Memory could not be read: server_error)"}}},
+		"a drive too many": {func(i *bmc.Inventory) { i.Drives = append(i.Drives, bmc.Drive{Part: bmc.Part{ID: "d2"}, Media: "HDD"}) },
+			[]fault.Item{{Subject: "drives beyond the profile", Expected: "none", Seen: "d2"}}},
+		"the NVMe drive is small": {func(i *bmc.Inventory) { i.Drives[0].Bytes = 480e9 }, []fault.Item{
+			{Subject: "drives SSD NVMe >= 900 GB", Expected: "1", Seen: "0"}, {Subject: "drives beyond the profile", Expected: "none", Seen: "d1"}}},
+		"a MAC is another": {func(i *bmc.Inventory) { i.NetworkInterfaces[1].MACs[0] = "AA:BB:CC:00:00:99" },
+			[]fault.Item{{Subject: "MAC of eth1", Expected: "aa:bb:cc:00:00:02", Seen: "on no port", Remedy: "correct the MAC in NetBox, or look whether another card was fitted"}}},
+		"a PSU is critical": {func(i *bmc.Inventory) { i.PowerSupplies[1].Health = "Critical" },
+			[]fault.Item{{Subject: "power supply 1 health", Expected: "OK", Seen: "Critical"}}},
+		"no RAID1, no TPM 2, Secure Boot off": {func(i *bmc.Inventory) {
+			i.Volumes, i.Systems[0].TPMs, i.Systems[0].SecureBoot.Enabled = nil, nil, false
+		}, []fault.Item{{Subject: "volumes RAID1", Expected: "1", Seen: "0"}, {Subject: "Secure Boot of 1", Expected: "on", Seen: "off"},
+			{Subject: "TPM", Expected: "2.0", Seen: "none of that version"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inv := good()
+			tc.change(inv)
+			if d := cmp.Diff(tc.want, judge(want, inv)); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// slowPower is a host that takes one look to change its state, and counts what it is told.
+type slowPower struct {
+	bmc.Power
+	state, next bmc.PowerState
+	asked       []bmc.PowerAction
+}
+
+func (p *slowPower) PowerState(context.Context) (bmc.PowerState, error) {
+	s := p.state
+	if p.next != "" {
+		p.state, p.next = p.next, ""
+	}
+	return s, nil
+}
+
+func (p *slowPower) SetPower(_ context.Context, a bmc.PowerAction) error {
+	p.asked = append(p.asked, a)
+	p.next = bmc.PowerOn
+	if a == bmc.PowerActionOff {
+		p.next = bmc.PowerOff
+	}
+	return nil
+}
+
+// A worker that dies after any advance is called again with the handle from before it: the host
+// must still go off once and on once.
+func TestCycleSurvivesACrashAnywhere(t *testing.T) {
+	for crash := range 8 {
+		p := &slowPower{state: bmc.PowerOn}
+		y := cycle{}
+		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		for i := 0; y.Phase != "done"; i++ {
+			if i > 20 {
+				t.Fatalf("crash at %d: no end, phase %q, asked %v", crash, y.Phase, p.asked)
+			}
+			before := y
+			if _, err := y.advance(context.Background(), p, now); err != nil {
+				t.Fatal(err)
+			}
+			if i == crash {
+				y = before
+				p.state, p.next = either(p.next, p.state), "" // the host goes on meanwhile
+			}
+			now = now.Add(2 * time.Second)
+		}
+		if d := cmp.Diff([]bmc.PowerAction{bmc.PowerActionOff, bmc.PowerActionOn}, p.asked); d != "" {
+			t.Errorf("crash at %d (-want +got):\n%s", crash, d)
+		}
+	}
+}
+
+func either(a, b bmc.PowerState) bmc.PowerState {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func TestCycleGivesUp(t *testing.T) {
+	p := &slowPower{state: bmc.PowerOn}
+	y := cycle{}
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for range 100 {
+		_, err := y.advance(context.Background(), ignoring{p}, now)
+		if err != nil {
+			if code := fault.From(err).Code; code != fault.NotApplied {
+				t.Errorf("code %s, want %s", code, fault.NotApplied)
+			}
+			return
+		}
+		now = now.Add(10 * time.Second)
+	}
+	t.Error("a host that ignores its power button is waited for without end")
+}
+
+// ignoring accepts power actions and does nothing.
+type ignoring struct{ *slowPower }
+
+func (ignoring) SetPower(context.Context, bmc.PowerAction) error { return nil }
