@@ -62,6 +62,8 @@ const (
 	SiteAway         Code = "site_away"         // no worker of the site answers
 	InventoryAway    Code = "inventory_away"    // NetBox does not answer
 	StoreAway        Code = "store_away"        // PostgreSQL does not answer
+	WorkerLost       Code = "worker_lost"       // a worker took the call and gave no answer
+	EngineAway       Code = "engine_away"       // Temporal, or every central worker, does not answer
 	UnknownStep      Code = "unknown_step"      // this worker lacks the step's kind or version
 	OutsidePlan      Code = "outside_plan"      // a write that the plan does not allow
 	Drift            Code = "drift"             // the world is not what the plan read
@@ -110,6 +112,8 @@ var table = map[Code]entry{
 	SiteAway:         {Retry, "start the site's worker (`cagenut worker --site`); it goes on by itself"},
 	InventoryAway:    {Retry, "check NetBox; it goes on by itself"},
 	StoreAway:        {Retry, "check PostgreSQL; it goes on by itself"},
+	WorkerLost:       {Retry, "look at the worker's log; then retry"},
+	EngineAway:       {Retry, "check Temporal and the central workers (`cagenut doctor`)"},
 	UnknownStep:      {Wait, "update the worker to a version that knows this step, then retry"},
 	OutsidePlan:      {Wait, "make a new plan"},
 	Drift:            {Wait, "make a new plan"},

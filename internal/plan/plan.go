@@ -75,7 +75,9 @@ type Step struct {
 	Policy      string          `json:"policy"` // a name in workflows/policies.go
 	MaxRounds   int             `json:"max_rounds,omitempty"`
 	MaxReboots  int             `json:"max_reboots,omitempty"`
-	Want        json.RawMessage `json:"want,omitempty"` // desired values: one struct of steps.go a kind
+	Stage       string          `json:"stage,omitempty"`         // await: the event that ends it
+	ProbeSec    int             `json:"probe_seconds,omitempty"` // await: how often to look by itself; 0: never
+	Want        json.RawMessage `json:"want,omitempty"`          // desired values: one struct of steps.go a kind
 	Writes      []Write         `json:"writes"`
 	Evidence    []string        `json:"evidence,omitempty"` // what it leaves
 	// NotApplicable says why this machine needs no such step; it is shown and not run.
@@ -238,6 +240,8 @@ func (s Step) validate() error {
 		return fmt.Errorf("needs a deadline")
 	case s.Policy == "":
 		return fmt.Errorf("needs a policy")
+	case s.Mode == Await && s.Stage == "" && s.ProbeSec <= 0:
+		return fmt.Errorf("awaits and needs a stage or a probe")
 	case s.Mode == Converge && s.MaxRounds <= 0:
 		return fmt.Errorf("converges and needs max_rounds")
 	case s.Undo == ReadOnly && len(s.Writes) > 0:

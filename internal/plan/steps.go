@@ -18,6 +18,10 @@ const (
 	KindFirmware    = "firmware"
 	KindBIOS        = "bios"
 	KindHardware    = "hardware"
+
+	// KindDiagnose stands in no plan: the executor runs it when a step at a site parks, so that the
+	// event log's tail and the boot progress are among the evidence. It changes nothing.
+	KindDiagnose = "diagnose"
 )
 
 // WantPreflight: NetBox must still say what the plan was made from.

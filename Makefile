@@ -1,0 +1,54 @@
+# Cagenut. `make help` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+export CGO_ENABLED := 0
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/cagenut/cagenut/internal/cli.Version=$(VERSION)
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cagenut
+# Packages that link the Temporal server take minutes under the race detector, and start it as a
+# child or in one package only.
+SERVER_PKGS := /internal/devstack|/cmd/cagenut-dev|/test/
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build cagenut and cagenut-dev into bin/
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+bin/cagenut bin/cagenut-dev: build
+
+.PHONY: demo
+demo: build ## accept a rack of 12 simulated servers before your eyes; DEMO=hold leaves it running
+	./bin/cagenut-dev demo $(if $(filter hold,$(DEMO)),--hold)
+
+.PHONY: test
+test: ## everything that stands on its own in any clone: vet, layering, unit tests with a real PostgreSQL
+	go vet ./...
+	go test ./...
+
+.PHONY: race
+race: ## the race detector, but for packages that link the Temporal server
+	CGO_ENABLED=1 go test -race $$(go list ./... | grep -vE '$(SERVER_PKGS)')
+
+.PHONY: lint
+lint: ## golangci-lint and workflowcheck, built once into the cache
+	@lint=$$(scripts/tool.sh golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0); "$$lint" run ./...
+	@check=$$(scripts/tool.sh workflowcheck go.temporal.io/sdk/contrib/tools/workflowcheck v0.6.0); "$$check" ./workflows/...
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go mod tidy -diff
+
+.PHONY: e2e
+e2e: build ## runs against real NetBox, sushy-emulator, ipmi_sim; kills and faults (needs ../shared)
+	go test -tags e2e -timeout 60m -count 1 ./test/e2e/...
+
+.PHONY: fuzz
+fuzz: ## a short run of every fuzz target
+	scripts/fuzz.sh 20s
+
+.PHONY: clean
+clean: ## remove what was built; caches stay
+	rm -rf bin dist
