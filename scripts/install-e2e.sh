@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Installs what `make e2e` needs from Debian, and only what is missing. Python environments are
+# made by the tests that use them, in the cache.
+set -euo pipefail
+packages=(bc gcc libc6-dev libpq-dev postgresql redis-server openipmi ipmitool openssl)
+missing=()
+for p in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing: ${missing[*]}"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
