@@ -216,6 +216,15 @@ type NetworkInterface struct {
 	Firmware string   `json:"firmware,omitempty"`
 	MTU      int      `json:"mtu,omitempty"`
 	VLAN     int      `json:"vlan,omitempty"`
+	// Neighbor is what the port hears by LLDP, where the BMC tells.
+	Neighbor *Neighbor `json:"neighbor,omitempty"`
+}
+
+// Neighbor is the far end of a cable, as LLDP tells it.
+type Neighbor struct {
+	Chassis string `json:"chassis"`        // chassis ID, often a switch's MAC
+	Port    string `json:"port,omitempty"` // port ID
+	Name    string `json:"name,omitempty"` // system name
 }
 
 // PCIeDevice is a card or an on-board PCIe device.

@@ -1,0 +1,240 @@
+package reader
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/cagenut/cagenut/bmc"
+)
+
+// valueClass says what kind of identifying value a property holds, by its name.
+type valueClass uint8
+
+const (
+	classNone valueClass = iota
+	classSerial
+	classVersion
+	classMAC
+)
+
+// notVersions are parts of names that end in "version" and are none of a firmware: of protocols,
+// schemas and languages.
+var notVersions = []string{"redfishversion", "protocolversion", "schemaversion", "registryversion", "languageversion",
+	"tlsversion", "tslversion", "sslversion", "smbversion", "snmpversion", "nfsversion", "ipmiversion",
+	"complianceversion", "uefiversion", "apiversion", "eventversion", "odataversion"}
+
+// classify judges a property by its name.
+func classify(name string) valueClass {
+	if name == "" || name[0] == '@' || strings.Contains(name, "@") {
+		return classNone
+	}
+	n := strings.ToLower(name)
+	switch {
+	case strings.Contains(n, "serialn") || strings.HasSuffix(n, "serial") || strings.Contains(n, "servicetag") ||
+		strings.Contains(n, "serial_n") || strings.HasSuffix(n, "serialno"):
+		return classSerial
+	case strings.Contains(n, "macaddr") || strings.Contains(n, "mac_addr") || n == "mac" || strings.HasSuffix(n, "_mac"):
+		return classMAC
+	case strings.HasSuffix(n, "revision"), strings.HasSuffix(n, "fwrev"), strings.HasSuffix(n, "fwver"), n == "firmware":
+		return classVersion
+	case n == "osversion", n == "ipversion", strings.HasSuffix(n, "_ipversion"):
+		return classNone
+	case strings.Contains(n, "version"):
+		for _, not := range notVersions {
+			if strings.HasSuffix(n, not) {
+				return classNone
+			}
+		}
+		return classVersion
+	}
+	return classNone
+}
+
+func (b *builder) classOf(name string) valueClass {
+	c, ok := b.names[name]
+	if !ok {
+		c = classify(name)
+		b.names[name] = c
+	}
+	return c
+}
+
+// identifying calls f for every serial, version and MAC in a resource, with the path of its
+// property. MACs are known by their form, whatever the property's name, and are given in NetBox's.
+func (b *builder) identifying(v value, f func(path, text string, class valueClass)) {
+	b.scan(v, "", "", f)
+}
+
+func (b *builder) scan(v value, path, name string, f func(path, text string, class valueClass)) {
+	v.each(func(key string, child value) bool {
+		n, p := key, path
+		if key == "" {
+			n = name // an element of an array is called as the array
+		} else if path == "" {
+			p = key
+		} else {
+			p = path + "." + key
+		}
+		switch child.node().kind {
+		case kindObject, kindArray:
+			if n == "Actions" || strings.HasPrefix(n, "@Redfish") || key == "Members" && path == "" {
+				break
+			}
+			b.scan(child, p, n, f)
+		case kindString, kindNumber:
+			text := child.str()
+			class := b.classOf(n)
+			if child.node().kind == kindNumber && class != classSerial {
+				break
+			}
+			if mac, ok := macOf(text, class == classMAC); ok {
+				f(p, mac, classMAC)
+				break
+			}
+			if class == classMAC || class == classNone || blank(text) || len(text) > 200 {
+				break
+			}
+			f(p, text, class)
+		}
+		return true
+	})
+}
+
+// leftover makes components of what the typed arrays have no place for: every resource with a
+// serial, MAC or version that does not stand in the inventory yet.
+func (b *builder) leftover() {
+	known := b.known()
+	for _, key := range b.keys {
+		kind := b.kinds[key]
+		v := b.w.resources[key].v
+		if kind == "Assembly" {
+			b.assembly(key, v, known)
+			continue
+		}
+		b.component(key, kind, v, known)
+	}
+}
+
+// assembly lists the boards and cables of a resource's FRU.
+func (b *builder) assembly(key string, v value, known map[string]bool) {
+	b.inside(key, v, "Assemblies", func(own string, a value) { b.component(own, "Assembly", a, known) })
+}
+
+// component adds a component if v tells something that is not known. Values that do not fit its
+// fields stand under their property paths.
+func (b *builder) component(key, kind string, v value, known map[string]bool) {
+	var values []bmc.NamedValue
+	var macs []string
+	serial, firmware := v.first("SerialNumber", "ProductSerialNumber"), b.firmwareOf(v)
+	if serial == "" {
+		serial = v.get("SerialNumber").str()
+	}
+	b.identifying(v, func(path, text string, class valueClass) {
+		if known[text] || kind == "LogEntry" && class == classVersion {
+			return
+		}
+		known[text] = true
+		switch {
+		case class == classMAC:
+			macs = append(macs, text)
+		case text != serial && text != firmware:
+			values = append(values, bmc.NamedValue{Name: path, Value: text})
+		default:
+			values = append(values, bmc.NamedValue{}) // it is in the component's own fields
+		}
+	})
+	if len(values)+len(macs) == 0 {
+		return
+	}
+	values = slices.DeleteFunc(values, func(n bmc.NamedValue) bool { return n.Name == "" })
+	if kind == "" {
+		kind = "Unknown"
+	}
+	c := bmc.Component{Part: b.part(v, key), Type: kind, Firmware: firmware, MACs: macs, Values: values}
+	if kind == "Assembly" {
+		fill(&c.Manufacturer, v.get("Vendor").str())
+	}
+	b.inv.Components = append(b.inv.Components, c)
+}
+
+// known gives the values that stand in the inventory's typed arrays.
+func (b *builder) known() map[string]bool {
+	k := map[string]bool{}
+	part := func(p bmc.Part) { k[p.Serial] = true }
+	inv := b.inv
+	for _, s := range inv.Systems {
+		part(s.Part)
+		k[s.BIOSVersion], k[s.SKU] = true, true
+		for _, t := range s.TPMs {
+			k[t.Firmware] = true
+		}
+		for _, a := range s.BIOS {
+			if text, ok := a.(string); ok {
+				k[text] = true
+			}
+		}
+		for _, o := range s.OtherSerials {
+			k[o.Value] = true
+		}
+	}
+	for _, c := range inv.Chassis {
+		part(c.Part)
+		k[c.SKU] = true
+		for _, o := range c.OtherSerials {
+			k[o.Value] = true
+		}
+	}
+	for _, x := range inv.Managers {
+		part(x.Part)
+		k[x.Firmware] = true
+	}
+	for _, x := range inv.Processors {
+		part(x.Part)
+		k[x.Firmware] = true
+	}
+	for _, x := range inv.Memory {
+		part(x.Part)
+		k[x.Firmware] = true
+	}
+	for _, x := range inv.Storage {
+		part(x.Part)
+		k[x.Firmware] = true
+	}
+	for _, x := range inv.Drives {
+		part(x.Part)
+		k[x.Firmware] = true
+	}
+	for _, x := range inv.Volumes {
+		part(x.Part)
+	}
+	for _, x := range inv.NetworkInterfaces {
+		part(x.Part)
+		k[x.Firmware] = true
+		for _, mac := range x.MACs {
+			k[mac] = true
+		}
+		if x.Neighbor != nil {
+			if mac, ok := macOf(x.Neighbor.Chassis, false); ok {
+				k[mac] = true // the switch's, not the machine's
+			}
+		}
+	}
+	for _, x := range inv.PCIeDevices {
+		part(x.Part)
+		k[x.Firmware] = true
+	}
+	for _, x := range inv.PowerSupplies {
+		part(x.Part)
+		k[x.Firmware] = true
+	}
+	for _, x := range inv.Fans {
+		part(x.Part)
+	}
+	for _, x := range inv.Firmware {
+		k[x.Version] = true
+	}
+	for _, x := range inv.Certificates {
+		k[x.Serial] = true
+	}
+	return k
+}

@@ -1,0 +1,225 @@
+package reader
+
+import (
+	"net/url"
+	"strings"
+)
+
+// A link is a reference from one resource to another.
+type link struct {
+	path string // as given, without host and fragment
+	key  string // path without the trailing slash: the resource's identity
+	via  string // the property that held it; for a member of a collection, "Members"
+	oem  bool   // it stands in an OEM section
+}
+
+// badLink is a reference that is not followed, with the reason code.
+type badLink struct {
+	uri    string
+	reason string
+	detail string
+}
+
+const maxPath = 2048
+
+// resolve turns what a BMC gave as a link into a path on the same BMC. host is the BMC's own
+// host[:port], which absolute links may name.
+func resolve(ref, host string) (path, reason string) {
+	if len(ref) > maxPath {
+		return "", ReasonTooLarge
+	}
+	if i := strings.IndexByte(ref, '#'); i >= 0 {
+		ref = ref[:i]
+	}
+	if strings.HasPrefix(ref, "/redfish/") && !strings.ContainsAny(ref, "%\\ \t\r\n") && !strings.Contains(ref, "..") {
+		return ref, "" // what nearly every link is
+	}
+	u, err := url.Parse(ref)
+	if err != nil || strings.ContainsAny(ref, "\\\r\n\t\x00") {
+		return "", ReasonMalformed
+	}
+	if u.Host != "" && !strings.EqualFold(u.Host, host) {
+		return "", ReasonOffHost
+	}
+	if u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+		return "", ReasonOffHost
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == ".." || segment == "." {
+			return "", ReasonOffHost
+		}
+	}
+	if u.Path != "/redfish" && !strings.HasPrefix(u.Path, "/redfish/") && !strings.HasPrefix(u.Path, "/rest/v1") {
+		return "", ReasonMalformed
+	}
+	p := u.EscapedPath()
+	if u.RawQuery != "" {
+		p += "?" + u.RawQuery
+	}
+	return p, ""
+}
+
+// keyOf is a path's identity: without query and trailing slash.
+func keyOf(path string) string {
+	if i := strings.IndexByte(path, '?'); i >= 0 {
+		path = path[:i]
+	}
+	for len(path) > 1 && path[len(path)-1] == '/' {
+		path = path[:len(path)-1]
+	}
+	for strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	return path
+}
+
+// links gives every reference in a resource but those in its actions and annotations. Old services
+// write {"href": "..."} for {"@odata.id": "..."}. A resource's own @odata.id is not a reference.
+func links(v value, host string) (found []link, bad []badLink) {
+	var walk func(v value, via string, oem, root bool)
+	add := func(ref, via string, oem bool) {
+		if ref == "" {
+			return
+		}
+		path, reason := resolve(ref, host)
+		switch {
+		case reason != "":
+			bad = append(bad, badLink{uri: clip(ref, 300), reason: reason, detail: "link in " + via})
+		default:
+			found = append(found, link{path: path, key: keyOf(path), via: via, oem: oem})
+		}
+	}
+	walk = func(v value, via string, oem, root bool) {
+		v.each(func(name string, child value) bool {
+			switch child.node().kind {
+			case kindString:
+				if root {
+					break
+				}
+				if name == "@odata.id" || name == "href" {
+					add(child.str(), via, oem)
+				}
+			case kindObject:
+				if name == "Actions" || strings.HasPrefix(name, "@") && name != "@Redfish.Settings" || name == "self" {
+					break
+				}
+				next, inOEM := via, oem
+				if name != "" && name != "Links" && name != "links" {
+					next = name
+				}
+				if name == "Oem" {
+					inOEM = true
+				}
+				if name == "@Redfish.Settings" {
+					break // see settings
+				}
+				walk(child, next, inOEM, false)
+			case kindArray:
+				if name == "Actions" || strings.HasPrefix(name, "@") {
+					break
+				}
+				next := via
+				if name != "" {
+					next = name
+				}
+				if name == "Member" || name == "Items" {
+					next = "Members"
+				}
+				walk(child, next, oem, false)
+			}
+			return true
+		})
+	}
+	walk(v, "", false, true)
+	return found, bad
+}
+
+// settings gives the path of the resource that holds v's settings for the next boot, if it has one.
+func settings(v value, host string) string {
+	ref := v.get("@Redfish.Settings", "SettingsObject").first("@odata.id", "href")
+	if ref == "" {
+		return ""
+	}
+	path, reason := resolve(ref, host)
+	if reason != "" {
+		return ""
+	}
+	return path
+}
+
+// typeName is the name in an @odata.type without namespace and version: "#Drive.v1_4_0.Drive" and
+// "#Drive.1.0.0.Drive" are "Drive".
+func typeName(v value) string {
+	t := strings.TrimPrefix(v.get("@odata.type").str(), "#")
+	if t == "" {
+		t = v.get("Type").str() // before Redfish 1.0: "ComputerSystem.1.0.0"
+		if !strings.Contains(t, ".") {
+			return ""
+		}
+	}
+	t, _, _ = strings.Cut(t, ".")
+	return t
+}
+
+// collectionTypes are the types of members by the last name of their collection's path: for
+// resources that do not say their type.
+var collectionTypes = map[string]string{
+	"Systems": "ComputerSystem", "Chassis": "Chassis", "Managers": "Manager", "Processors": "Processor",
+	"Memory": "Memory", "Storage": "Storage", "SimpleStorage": "SimpleStorage", "Drives": "Drive",
+	"Volumes": "Volume", "Controllers": "StorageController", "EthernetInterfaces": "EthernetInterface",
+	"NetworkInterfaces": "NetworkInterface", "NetworkAdapters": "NetworkAdapter", "NetworkPorts": "NetworkPort",
+	"Ports": "Port", "NetworkDeviceFunctions": "NetworkDeviceFunction", "PCIeDevices": "PCIeDevice",
+	"PCIeFunctions": "PCIeFunction", "PowerSupplies": "PowerSupply", "Fans": "Fan", "Sensors": "Sensor",
+	"FirmwareInventory": "SoftwareInventory", "SoftwareInventory": "SoftwareInventory", "Accounts": "ManagerAccount",
+	"Certificates": "Certificate", "Entries": "LogEntry", "BootOptions": "BootOption", "Switches": "Switch",
+	"TrustedComponents": "TrustedComponent", "LogServices": "LogService",
+}
+
+// singleTypes are the types of resources that are no members, by the last name of their path.
+var singleTypes = map[string]string{
+	"Power": "Power", "Thermal": "Thermal", "Bios": "Bios", "SecureBoot": "SecureBoot", "Assembly": "Assembly",
+	"NetworkProtocol": "ManagerNetworkProtocol", "ThermalMetrics": "ThermalMetrics",
+}
+
+// resourceType is a resource's type: what it says, else what its place says.
+func resourceType(v value, key string) string {
+	if t := typeName(v); t != "" {
+		return t
+	}
+	if v.get("Members").isArray() {
+		return lastSegment(key) + "Collection"
+	}
+	if t := collectionTypes[lastSegment(parentOf(key))]; t != "" {
+		return t
+	}
+	return singleTypes[lastSegment(key)]
+}
+
+func lastSegment(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+
+func parentOf(key string) string {
+	if i := strings.LastIndexByte(key, '/'); i > 0 {
+		return key[:i]
+	}
+	return ""
+}
+
+// under gives the path segment after the named one: under("/redfish/v1/Systems/1/Bios", "Systems")
+// is "1".
+func under(key, name string) string {
+	key, _, _ = strings.Cut(key, "#")
+	segments := strings.Split(key, "/")
+	for i, s := range segments[:len(segments)-1] {
+		if s == name {
+			return segments[i+1]
+		}
+	}
+	return ""
+}
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "..."
+}

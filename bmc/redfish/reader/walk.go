@@ -1,0 +1,515 @@
+package reader
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/bmc/quirks"
+)
+
+// resource is one thing that was read.
+type resource struct {
+	key  string // its path without a trailing slash
+	kind string // see resourceType
+	v    value
+	got  time.Time
+}
+
+// item is one path that is to be fetched.
+type item struct {
+	link
+	rank   int
+	depth  int
+	seq    int
+	member bool   // of a collection
+	page   int    // of the collection in owner, 0 for its first
+	owner  string // key of the collection that this is a page of
+	quiet  bool   // found by guessing: not finding it is not worth telling
+}
+
+type queue []item
+
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	if q[i].rank != q[j].rank {
+		return q[i].rank < q[j].rank
+	}
+	return q[i].seq < q[j].seq
+}
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(x any)   { *q = append(*q, x.(item)) }
+func (q *queue) Pop() any {
+	old := *q
+	x := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return x
+}
+
+const (
+	rootPath = "/redfish/v1/"
+	rootKey  = "/redfish/v1"
+
+	maxUnread        = 2000 // entries in Inventory.Unread
+	unauthorizedStop = 3    // 401s in a row after which asking on might lock the account
+	silenceStop      = 6    // requests in a row without an answer after which the BMC counts as gone
+	retryAfter       = 300 * time.Millisecond
+)
+
+// walker is one walk. The fields below mu are guarded by it.
+type walker struct {
+	get  Getter
+	opt  Options
+	host string
+
+	mu        sync.Mutex
+	wake      *sync.Cond
+	queue     queue
+	seq       int
+	inFlight  int
+	limit     int // requests at once
+	seen      map[string]bool
+	resources map[string]*resource
+	pending   map[string]bool // settings for the next boot
+	biosLater map[string]bool // of these, the ones that are read
+	members   map[string]int  // of each collection, so far
+	facts     quirks.Facts
+	profile   quirks.Profile
+	unread    []bmc.Unread
+	used      map[string]bool // paths for Cache.keep
+	firstErr  error
+
+	expand       string
+	expandMisses int
+	expandHits   int
+
+	stopped      string // reason code, once the walk was given up
+	unauthorized int    // in a row
+	silent       int    // in a row
+
+	requests, notModified, maxInFlight int
+	bytes                              int64
+	latencies                          []bmc.SlowRequest
+	began                              time.Time
+	wall                               time.Duration
+}
+
+func newWalker(get Getter, o Options) *walker {
+	w := &walker{get: get, opt: o, host: hostOf(o.URL), limit: o.InFlight,
+		seen: map[string]bool{}, resources: map[string]*resource{}, pending: map[string]bool{},
+		biosLater: map[string]bool{}, members: map[string]int{}, used: map[string]bool{}}
+	w.wake = sync.NewCond(&w.mu)
+	w.learn(quirks.Facts{})
+	return w
+}
+
+func hostOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// learn takes over what the quirks say of the facts. Call with mu held or before the walk.
+func (w *walker) learn(f quirks.Facts) {
+	if f == w.facts && w.profile.Names != nil {
+		return
+	}
+	w.facts = f
+	w.profile = quirks.For(f)
+	w.limit = w.opt.InFlight
+	if n := w.profile.InFlight; n > 0 && n < w.limit {
+		w.limit = n
+	}
+	for _, root := range w.profile.Roots {
+		w.push(item{link: link{path: root, key: keyOf(root), via: "quirk"}, rank: rankRest, depth: 1, quiet: true})
+	}
+}
+
+// push queues an item unless its resource was queued before. Call with mu held.
+func (w *walker) push(it item) {
+	id := it.key
+	if it.page > 0 {
+		id = it.path
+	}
+	if w.seen[id] {
+		return
+	}
+	w.seen[id] = true
+	if it.depth > w.opt.Bounds.Depth {
+		w.note(it.path, ReasonDepth, fmt.Sprintf("%d links from the ServiceRoot, the bound is %d", it.depth, w.opt.Bounds.Depth))
+		return
+	}
+	w.seq++
+	it.seq = w.seq
+	heap.Push(&w.queue, it)
+}
+
+// note adds to Inventory.Unread. Call with mu held.
+func (w *walker) note(uri, reason, detail string) {
+	switch {
+	case len(w.unread) < maxUnread:
+		w.unread = append(w.unread, bmc.Unread{URI: uri, Reason: reason, Detail: clip(detail, 300)})
+	case len(w.unread) == maxUnread:
+		w.unread = append(w.unread, bmc.Unread{URI: rootPath, Reason: ReasonBudget, Detail: "more could not be read than is listed here"})
+	}
+}
+
+// run walks until nothing is left to fetch, the bounds are used up or ctx ends.
+func (w *walker) run(ctx context.Context) {
+	w.began = time.Now()
+	w.mu.Lock()
+	w.push(item{link: link{path: rootPath, key: rootKey}, rank: rankMachine})
+	w.mu.Unlock()
+
+	stopWaking := context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.stop(reasonOfContext(ctx))
+	})
+	defer stopWaking()
+	var workers sync.WaitGroup
+	for range w.opt.InFlight {
+		workers.Go(func() { w.work(ctx) })
+	}
+	workers.Wait()
+
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wall = time.Since(w.began)
+	for w.queue.Len() > 0 {
+		it := heap.Pop(&w.queue).(item)
+		w.note(it.path, w.stopped, "not asked for: the reading had ended")
+	}
+	if w.stopped == "" {
+		w.opt.Cache.keep(w.used)
+	}
+}
+
+// stop gives the walk up; the first reason stays. Call with mu held.
+func (w *walker) stop(reason string) {
+	if w.stopped == "" {
+		w.stopped = reason
+	}
+	w.wake.Broadcast()
+}
+
+func (w *walker) work(ctx context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		for w.stopped == "" && (w.queue.Len() == 0 || w.inFlight >= w.limit) {
+			if w.queue.Len() == 0 && w.inFlight == 0 {
+				return
+			}
+			w.wake.Wait()
+		}
+		if w.stopped != "" {
+			return
+		}
+		it := heap.Pop(&w.queue).(item)
+		w.inFlight++
+		w.maxInFlight = max(w.maxInFlight, w.inFlight)
+		w.mu.Unlock()
+		w.visit(ctx, it)
+		w.mu.Lock()
+		w.inFlight--
+		w.wake.Broadcast()
+	}
+}
+
+// visit fetches one item and takes in what it leads to.
+func (w *walker) visit(ctx context.Context, it item) {
+	w.mu.Lock()
+	expand := ""
+	if w.expand != "" && !w.opt.NoExpand && expandable(it) {
+		expand = w.expand
+	}
+	w.mu.Unlock()
+
+	var e *cached
+	var fail *failure
+	if expand != "" {
+		e, fail = w.fetch(ctx, keyOf(it.path)+"?$expand="+expand)
+		if fail != nil && fail.aboutRequest() {
+			w.mu.Lock()
+			w.expandMissed()
+			w.mu.Unlock()
+			expand = ""
+		}
+	}
+	if expand == "" {
+		e, fail = w.fetch(ctx, it.path)
+		if fail != nil && fail.reason == ReasonNotFound && it.key == rootKey {
+			e, fail = w.fetch(ctx, rootKey) // services differ about the ServiceRoot's last slash
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if fail != nil {
+		w.failed(it, fail)
+		return
+	}
+	if !e.v.isObject() {
+		w.note(it.path, ReasonWrongType, "the answer is JSON, but not an object")
+		return
+	}
+	w.take(it, e, expand != "")
+}
+
+// expandMissed counts a $expand that brought nothing. Call with mu held.
+func (w *walker) expandMissed() {
+	w.expandMisses++
+	if w.expandMisses >= 2 && w.expandHits == 0 || w.expandMisses >= 8 {
+		w.expand = ""
+	}
+}
+
+// failed takes in that an item could not be read. Call with mu held.
+func (w *walker) failed(it item, f *failure) {
+	if w.firstErr == nil {
+		w.firstErr = f.err
+	}
+	if it.quiet && f.reason == ReasonNotFound {
+		return
+	}
+	w.note(it.path, f.reason, f.detail)
+	switch f.reason {
+	case ReasonPinChanged, ReasonTLS, ReasonBreaker, ReasonBudget:
+		w.stop(f.reason)
+	}
+}
+
+// take adds a fetched resource and queues what it links to. Call with mu held.
+func (w *walker) take(it item, e *cached, expanded bool) {
+	if it.key == rootKey {
+		w.takeRoot(e.v)
+	}
+	if settingsPath := settings(e.v, w.host); settingsPath != "" {
+		w.settingsFound(it, settingsPath, e.v)
+	}
+	members := e.v.get("Members")
+	if !members.exists() {
+		w.add(it.key, e.v)
+		w.followAll(it, e.links)
+		w.noteBad(e.bad)
+		return
+	}
+	if !members.isArray() {
+		w.note(it.path, ReasonWrongType, "Members is not an array")
+		return
+	}
+	if it.page == 0 {
+		w.add(it.key, e.v)
+	}
+	w.collection(it, e, members, expanded)
+}
+
+// add keeps a resource for building. Call with mu held.
+func (w *walker) add(key string, v value) {
+	if _, twice := w.resources[key]; twice {
+		return
+	}
+	r := &resource{key: key, kind: resourceType(v, key), v: v, got: w.opt.Now()}
+	w.resources[key] = r
+	switch r.kind {
+	case "ServiceRoot", "Manager", "ComputerSystem":
+		w.learn(w.factsFrom(w.facts, r))
+	}
+}
+
+func (w *walker) takeRoot(v value) {
+	w.expand = expandValue(v, w.profile)
+}
+
+func (w *walker) settingsFound(it item, path string, owner value) {
+	key := keyOf(path)
+	if key == it.key {
+		return // settings that apply at once
+	}
+	w.pending[key] = true
+	if w.opt.Scope == bmc.ScopeComplete && resourceType(owner, it.key) == "Bios" {
+		w.biosLater[key] = true
+		w.push(item{link: link{path: path, key: key, via: "Settings"}, rank: rankRest, depth: it.depth + 1})
+	}
+}
+
+func (w *walker) noteBad(bad []badLink) {
+	for _, b := range bad {
+		if !w.seen[b.uri] {
+			w.seen[b.uri] = true
+			w.note(b.uri, b.reason, b.detail)
+		}
+	}
+}
+
+// followAll queues the wanted links. Call with mu held.
+func (w *walker) followAll(it item, all []link) {
+	if w.pending[it.key] || w.isPending(it.key) {
+		return
+	}
+	for _, l := range all {
+		if w.seen[l.key] {
+			continue
+		}
+		rank, ok := w.wants(l, it)
+		if !ok {
+			continue
+		}
+		w.push(item{link: l, rank: rank, depth: it.depth + 1})
+	}
+}
+
+// isPending tells whether a path holds settings for the next boot, which are not hardware.
+func (w *walker) isPending(key string) bool {
+	if w.pending[key] {
+		return true
+	}
+	for _, pattern := range w.profile.Pending {
+		if quirks.PathMatches(pattern, key) {
+			return true
+		}
+	}
+	return false
+}
+
+// collection takes in one page of a collection. Call with mu held.
+func (w *walker) collection(it item, e *cached, members value, expanded bool) {
+	owner := it.key
+	if it.page > 0 {
+		owner = it.owner
+	}
+	from := it
+	from.key = owner
+	var bare []link
+	full, over := 0, false
+	members.each(func(_ string, m value) bool {
+		if w.members[owner] >= w.opt.Bounds.Members {
+			over = true
+			return false
+		}
+		w.members[owner]++
+		if !m.isObject() {
+			w.note(owner, ReasonWrongType, "a member is not an object")
+			return true
+		}
+		ref := m.first("@odata.id", "href")
+		path, reason := "", ReasonMalformed
+		if ref != "" {
+			path, reason = resolve(ref, w.host)
+		}
+		if whole(m, expanded) {
+			full++
+			key := keyOf(path)
+			if reason != "" {
+				key = owner + "/" + m.first("Id", "MemberId")
+			}
+			w.member(key, m, it.depth)
+			return true
+		}
+		if reason != "" {
+			w.note(clip(ref, 300), reason, "member of "+owner)
+			return true
+		}
+		bare = append(bare, link{path: path, key: keyOf(path), via: "Members"})
+		return true
+	})
+	if expanded {
+		switch {
+		case full > 0:
+			w.expandHits++
+		case len(bare) > 0:
+			w.expandMissed()
+		}
+	}
+	if isLog(owner) && len(bare) > w.opt.Bounds.LogEntries {
+		bare = newest(bare, w.opt.Bounds.LogEntries)
+	}
+	for _, l := range bare {
+		if rank, ok := w.wants(l, from); ok {
+			w.push(item{link: l, rank: rank, depth: it.depth + 1, member: true})
+		}
+	}
+	// Links beside Members and inside whole members; those to members were seen to above.
+	rest := make([]link, 0, len(e.links))
+	for _, l := range e.links {
+		if l.via != "Members" {
+			rest = append(rest, l)
+		}
+	}
+	w.followAll(from, rest)
+	w.noteBad(e.bad)
+	if over {
+		w.note(owner, ReasonEndless, fmt.Sprintf("more than %d members", w.opt.Bounds.Members))
+		return
+	}
+	w.nextPage(it, owner, e.v)
+}
+
+// member takes in a member that came with its collection. Its links are among the collection's.
+func (w *walker) member(key string, m value, depth int) {
+	w.seen[key] = true
+	if settingsPath := settings(m, w.host); settingsPath != "" {
+		w.settingsFound(item{link: link{key: key}, depth: depth + 1}, settingsPath, m)
+	}
+	w.add(key, m)
+}
+
+// whole tells whether a member stands in its collection with all its properties: always asked
+// before trusting $expand. Without $expand a service may list summaries, so more is wanted then.
+func whole(m value, expanded bool) bool {
+	properties := 0
+	m.each(func(name string, _ value) bool {
+		if name[:min(1, len(name))] != "@" && name != "href" && name != "links" {
+			properties++
+		}
+		return true
+	})
+	if expanded {
+		return properties >= 2
+	}
+	return properties >= 5 && m.get("@odata.type").isString() && m.get("Id").isString()
+}
+
+func isLog(collection string) bool { return lastSegment(collection) == "Entries" }
+
+// newest keeps the n log entries with the highest numbers. Where entries have no numbers, it keeps
+// the first ones, which is where services that page put the newest.
+func newest(entries []link, n int) []link {
+	number := func(l link) int {
+		i, err := strconv.Atoi(lastSegment(l.key))
+		if err != nil {
+			return -1
+		}
+		return i
+	}
+	slices.SortStableFunc(entries, func(a, b link) int { return number(b) - number(a) })
+	return entries[:n]
+}
+
+// nextPage queues a collection's next page. Logs are read one page each.
+func (w *walker) nextPage(it item, owner string, v value) {
+	ref := v.first("Members@odata.nextLink", "@odata.nextLink")
+	if ref == "" || isLog(owner) {
+		return
+	}
+	path, reason := resolve(ref, w.host)
+	switch {
+	case reason != "":
+		w.note(clip(ref, 300), reason, "next page of "+owner)
+	case w.seen[path] || !strings.Contains(path, "?") && keyOf(path) == owner:
+		w.note(path, ReasonCyclic, "the next page of "+owner+" was read before")
+	case it.page+1 >= w.opt.Bounds.Pages:
+		w.note(path, ReasonEndless, fmt.Sprintf("%s has more than %d pages", owner, w.opt.Bounds.Pages))
+	default:
+		w.push(item{link: link{path: path, key: keyOf(path), via: it.via}, rank: it.rank, depth: it.depth, page: it.page + 1, owner: owner})
+	}
+}
