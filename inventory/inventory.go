@@ -153,6 +153,7 @@ var (
 	ErrRejected    = errors.New("inventory rejected the write")
 	ErrMalformed   = errors.New("inventory answer is malformed")
 	ErrServer      = errors.New("inventory answered with a server error")
+	ErrInvalid     = errors.New("the inventory cannot be asked that") // a mistake of the caller
 )
 
 // Error is what every driver returns.

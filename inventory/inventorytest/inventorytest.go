@@ -1,0 +1,134 @@
+// Package inventorytest is the conformance suite of inventory.Source. A driver passes it against a
+// real source of truth and against the box's, unchanged; what one of them cannot do does not belong
+// in the port.
+//
+// Run makes a world of its own (two sites whose names nobody else has), so that it may run on an
+// inventory that holds other things, and again. It leaves its devices behind, moved along their
+// lifecycle.
+package inventorytest
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"net/netip"
+	"testing"
+
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/sim"
+	"github.com/cagenut/cagenut/inventory"
+)
+
+// Harness is what the suite needs to know about the inventory under test. Its functions end the test
+// when they fail.
+type Harness struct {
+	// Source is the driver, with the rights that Setup grants to Account and no others.
+	Source  inventory.Source
+	Account string
+	// Admin is the driver with an administrator's rights.
+	Admin inventory.Source
+	// Load makes a rack as an administrator.
+	Load func(t *testing.T, rack sim.Rack)
+	// Edit changes fields of a device as an administrator would by hand.
+	Edit func(t *testing.T, id asset.ID, fields map[string]any)
+	// Changes gives the changelog of a device, oldest first.
+	Changes func(t *testing.T, id asset.ID) []Change
+	// Requests is the number of requests that Source has made so far.
+	Requests func() int
+}
+
+// Change is one row of the changelog.
+type Change struct {
+	User    string
+	Message string
+	Fields  []string // names of the fields that changed, sorted; of custom fields their own names
+}
+
+// Run runs the suite.
+func Run(t *testing.T, h Harness) {
+	w := newWorld()
+	for _, r := range []sim.Rack{w.first, w.second} {
+		h.Load(t, r)
+	}
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, Harness, world)
+	}{
+		{"Ping", testPing},
+		{"Sites", testSites},
+		{"Find", testFind},
+		{"FindRefuses", testFindRefuses},
+		{"FindManyInBatches", testFindBatches},
+		{"Describe", testDescribe},
+		{"DescribePrimaryAddress", testDescribePrimary},
+		{"Device", testDevice},
+		{"SameSerial", testSameSerial},
+		{"SetStatus", testSetStatus},
+		{"SetStatusRefuses", testSetStatusRefuses},
+		{"SetStatusBesidesOtherEdits", testSetStatusEdits},
+		{"SetStatusRace", testSetStatusRace},
+		{"Cancelled", testCancelled},
+		{"Setup", testSetup},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, h, w) })
+	}
+}
+
+// world is what Run loads: a site with a rack of one switch and six servers, and a second site whose
+// only device and rack have names of the first, and whose device has a serial of the first.
+type world struct {
+	first, second sim.Rack
+}
+
+func newWorld() world {
+	random := make([]byte, 3)
+	_, _ = rand.Read(random) // never fails
+	tag := hex.EncodeToString(random)
+
+	server := sim.Role{Name: "Server", Slug: "server"}
+	kind := sim.DeviceType{Manufacturer: "Contoso", ManufacturerSlug: "contoso", Model: "CS-1000", Slug: "contoso-cs-1000", Height: 1}
+	site := sim.Site{Name: "Suite " + tag + " A", Slug: "suite-" + tag + "-a", Status: "active"}
+	subnet := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, random[0], random[1], n}) }
+	w := world{first: sim.Rack{
+		Site: site, Name: "r" + tag, Height: 42,
+		Prefixes: []sim.Prefix{
+			{Prefix: netip.PrefixFrom(subnet(0), 25), Role: "oob", Site: site.Slug},
+			{Prefix: netip.PrefixFrom(subnet(128), 25), Role: "primary", Site: site.Slug},
+		},
+		Devices: []sim.PlannedDevice{{
+			Name: "sw-" + tag, Serial: "SW" + tag, Status: "active", Position: 42, Face: "rear",
+			Role:       sim.Role{Name: "ToR switch", Slug: "tor-switch"},
+			Type:       kind,
+			Interfaces: []sim.PlannedInterface{{Name: "Ethernet1", Type: "25gbase-x-sfp28"}, {Name: "Ethernet2", Type: "1000base-t"}},
+		}},
+	}}
+	for i := byte(1); i <= 6; i++ {
+		d := sim.PlannedDevice{
+			Name: "srv-" + tag + string('0'+rune(i)), Serial: "SN" + tag + string('A'+rune(i)), AssetTag: "AT" + tag + string('0'+rune(i)),
+			Status: "planned", Type: kind, Role: server, Position: float64(i), Face: "front",
+			OOB: netip.PrefixFrom(subnet(i), 25),
+			Interfaces: []sim.PlannedInterface{
+				{Name: "bmc", Type: "1000base-t", Mgmt: true, MAC: mac(random, i, 0)},
+				{Name: "eth0", Type: "25gbase-x-sfp28", MAC: mac(random, i, 1)},
+			},
+		}
+		if i == 1 {
+			d.Interfaces[0].Cable = &sim.PlannedCable{Device: "sw-" + tag, Port: "Ethernet2", Status: "connected", Label: d.Name + "-mgmt"}
+			d.Interfaces[1].Cable = &sim.PlannedCable{Device: "sw-" + tag, Port: "Ethernet1", Status: "planned", Label: d.Name + "-a"}
+		}
+		w.first.Devices = append(w.first.Devices, d)
+	}
+	twin := w.server(6)
+	twin.AssetTag, twin.OOB, twin.Interfaces = "", netip.Prefix{}, nil
+	other := sim.Site{Name: "Suite " + tag + " B", Slug: "suite-" + tag + "-b", Status: "active"}
+	w.second = sim.Rack{Site: other, Name: w.first.Name, Height: 42, Devices: []sim.PlannedDevice{twin}}
+	return w
+}
+
+func mac(random []byte, device, port byte) string {
+	s, _ := asset.NormalMAC("02" + hex.EncodeToString(random) + hex.EncodeToString([]byte{device, port}))
+	return s
+}
+
+// server gives server n of the first site, from 1. Tests that write use one each: SetStatus 1,
+// SetStatusRefuses 2, SetStatusBesidesOtherEdits 3, SetStatusRace 4, DescribePrimaryAddress 5.
+func (w world) server(n int) sim.PlannedDevice { return w.first.Devices[n] }

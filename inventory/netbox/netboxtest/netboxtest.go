@@ -1,0 +1,189 @@
+// Package netboxtest connects the conformance suite of the inventory port to anything that speaks
+// NetBox's REST API: a real NetBox in test/e2e, the box's own in unit tests.
+//
+// Account prepares the service account on it the way an administrator would: an account and a token
+// without rights, to which our own Setup then gives what Cagenut needs.
+package netboxtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/sim"
+	"github.com/cagenut/cagenut/internal/sim/netboxload"
+	"github.com/cagenut/cagenut/inventory"
+	"github.com/cagenut/cagenut/inventory/inventorytest"
+	"github.com/cagenut/cagenut/inventory/netbox"
+)
+
+// ServiceAccount is the name of the account that Account makes.
+const ServiceAccount = "cagenut"
+
+// Server is a NetBox under test.
+type Server struct {
+	URL        string
+	AdminToken string
+	Token      string // of the service account
+}
+
+// Account makes the service account with a v2 token and lets Setup give it its rights. It returns the
+// token, which NetBox shows only once: each call makes a new one.
+func Account(ctx context.Context, baseURL, adminToken string) (string, error) {
+	s := Server{URL: baseURL, AdminToken: adminToken}
+	var users struct{ Results []struct{ ID int64 } }
+	if err := s.Call(ctx, http.MethodGet, "users/users/?username="+ServiceAccount, nil, &users); err != nil {
+		return "", err
+	}
+	var user struct{ ID int64 }
+	if len(users.Results) > 0 {
+		user = users.Results[0]
+	} else if err := s.Call(ctx, http.MethodPost, "users/users/", map[string]any{
+		"username": ServiceAccount, "password": "Test-only-" + ServiceAccount + "-1", "is_active": true}, &user); err != nil {
+		return "", err
+	}
+	var token struct{ Key, Token string }
+	if err := s.Call(ctx, http.MethodPost, "users/tokens/", map[string]any{
+		"user": user.ID, "version": 2, "write_enabled": true, "description": "made for tests"}, &token); err != nil {
+		return "", err
+	}
+	admin, err := netbox.New(netbox.Options{URL: baseURL, Token: adminToken})
+	if err != nil {
+		return "", err
+	}
+	if _, err := admin.Setup(ctx, inventory.SetupOptions{User: ServiceAccount}, true); err != nil {
+		return "", err
+	}
+	return "nbt_" + token.Key + "." + token.Token, nil
+}
+
+// Harness is the suite's harness for a server on which Account was called.
+func Harness(t *testing.T, s Server) inventorytest.Harness {
+	t.Helper()
+	var requests atomic.Int64
+	return inventorytest.Harness{
+		Account:  ServiceAccount,
+		Source:   s.Client(t, s.Token, func(netbox.Request) { requests.Add(1) }),
+		Admin:    s.Client(t, s.AdminToken, nil),
+		Requests: func() int { return int(requests.Load()) },
+		Load: func(t *testing.T, rack sim.Rack) {
+			t.Helper()
+			if err := netboxload.LoadRack(t.Context(), s.URL, s.AdminToken, rack); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Edit: func(t *testing.T, id asset.ID, fields map[string]any) {
+			t.Helper()
+			s.Must(t, http.MethodPatch, "dcim/devices/"+id.String()+"/", fields, nil)
+		},
+		Changes: func(t *testing.T, id asset.ID) []inventorytest.Change { return s.Changes(t, id) },
+	}
+}
+
+// Client makes a driver with a token. observe may be nil.
+func (s Server) Client(t *testing.T, token string, observe func(netbox.Request)) *netbox.Client {
+	t.Helper()
+	c, err := netbox.New(netbox.Options{URL: s.URL, Token: token, Observe: observe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Changes gives the changelog of a device, oldest first.
+func (s Server) Changes(t *testing.T, id asset.ID) []inventorytest.Change {
+	t.Helper()
+	var rows struct {
+		Results []struct {
+			User    string         `json:"user_name"`
+			Message string         `json:"message"`
+			Before  map[string]any `json:"prechange_data"`
+			After   map[string]any `json:"postchange_data"`
+		}
+	}
+	s.Must(t, http.MethodGet, "core/object-changes/?limit=1000&ordering=id&"+url.Values{
+		"changed_object_type": {"dcim.device"}, "changed_object_id": {id.String()}}.Encode(), nil, &rows)
+	var out []inventorytest.Change
+	for _, r := range rows.Results {
+		c := inventorytest.Change{User: r.User, Message: r.Message}
+		before, after := flat(r.Before), flat(r.After)
+		for field, v := range after {
+			if before[field] != v {
+				c.Fields = append(c.Fields, field)
+			}
+		}
+		slices.Sort(c.Fields)
+		out = append(out, c)
+	}
+	return out
+}
+
+// flat gives each field as JSON, custom fields by their own names.
+func flat(data map[string]any) map[string]string {
+	out := map[string]string{}
+	for k, v := range data {
+		if custom, ok := v.(map[string]any); ok && k == "custom_fields" {
+			for name, value := range custom {
+				if value != nil {
+					out[name] = fmt.Sprint(value)
+				}
+			}
+			continue
+		}
+		b, _ := json.Marshal(v) // decoded JSON
+		out[k] = string(b)
+	}
+	return out
+}
+
+// Must makes a REST call as administrator and ends the test when it fails.
+func (s Server) Must(t *testing.T, method, path string, in, out any) {
+	t.Helper()
+	if err := s.Call(t.Context(), method, path, in, out); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Call makes a REST call as administrator. in and out may be nil.
+func (s Server) Call(ctx context.Context, method, path string, in, out any) error {
+	var payload io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		payload = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(s.URL, "/")+"/api/"+path, payload)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+s.AdminToken) // NetBox goes by the token's form, not by the word
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := (&http.Client{Timeout: 5 * time.Minute}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= 300 {
+		return fmt.Errorf("%s %s: HTTP %d: %.500s", method, path, resp.StatusCode, answer)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, out)
+}

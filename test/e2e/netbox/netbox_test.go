@@ -1,0 +1,14 @@
+//go:build e2e
+
+package netbox
+
+import (
+	"testing"
+
+	"github.com/cagenut/cagenut/inventory/inventorytest"
+	"github.com/cagenut/cagenut/inventory/netbox/netboxtest"
+)
+
+func TestConformance(t *testing.T) {
+	inventorytest.Run(t, netboxtest.Harness(t, server.Server))
+}
