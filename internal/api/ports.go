@@ -27,6 +27,8 @@ type Store interface {
 	AssetHistory(ctx context.Context, id asset.ID, limit int) ([]operation.Run, error)
 	// Events gives events in the order of Seq.
 	Events(ctx context.Context, f operation.EventFilter) ([]operation.Event, error)
+	// LastEvent is the Seq of the newest event, 0 when there is none.
+	LastEvent(ctx context.Context) (int64, error)
 	// CurrentHolders gives the holders of those assets that are held.
 	CurrentHolders(ctx context.Context, ids []asset.ID) (map[asset.ID]operation.Holder, error)
 	// InstallHistories gives what is known of those assets that have a past with us.

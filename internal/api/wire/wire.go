@@ -49,13 +49,16 @@ type Accepted struct {
 
 // Command asks for an operator's action. All and Assets exclude each other, and one is needed.
 type Command struct {
-	ID        string           `json:"id"` // chosen by the caller; repeating it is harmless
-	Action    operation.Action `json:"action"`
-	All       bool             `json:"all,omitempty"`
-	Assets    []string         `json:"assets,omitempty"` // names or IDs
-	Reason    string           `json:"reason,omitempty"`
-	Step      string           `json:"step,omitempty"`
-	AcceptPin string           `json:"accept_pin,omitempty"`
+	ID     string           `json:"id"` // chosen by the caller; repeating it is harmless
+	Action operation.Action `json:"action"`
+	All    bool             `json:"all,omitempty"`
+	Assets []string         `json:"assets,omitempty"` // names or IDs
+	Reason string           `json:"reason,omitempty"`
+	Step   string           `json:"step,omitempty"`
+	// AcceptPin, with retry, is the certificate fingerprint that may replace the pinned one.
+	AcceptPin string `json:"accept_pin,omitempty"`
+	// Evidence goes with complete.
+	Evidence []operation.Evidence `json:"evidence,omitempty"`
 }
 
 // Commanded says to how many runs a command applied, and why not to the others.

@@ -1,0 +1,140 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/cagenut/cagenut/internal/api/wire"
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/config"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/internal/profile"
+	"github.com/cagenut/cagenut/inventory"
+)
+
+// findAsset gives the one device that a person means by a NetBox ID, a name or a serial.
+func (s *Server) findAsset(ctx context.Context, ref string, caller operation.Token) (inventory.Device, error) {
+	queries := []inventory.Query{{Names: []string{ref}}, {Serials: []string{ref}}}
+	if id, err := asset.ParseID(ref); err == nil {
+		queries = append([]inventory.Query{{IDs: []asset.ID{id}}}, queries...)
+	}
+	for _, q := range queries {
+		found, err := s.o.Inventory.Find(ctx, q)
+		switch {
+		case errors.Is(err, inventory.ErrNotFound) || err == nil && len(found) == 0:
+			continue
+		case err != nil:
+			return inventory.Device{}, err
+		case len(found) > 1:
+			return inventory.Device{}, invalid("asset", ref, "several devices are meant; use the NetBox ID")
+		case !caller.AllowsSite(found[0].Site.Slug):
+			return inventory.Device{}, fault.New(fault.Denied, "%s is in site %s, which token %s does not cover", found[0].Name, found[0].Site.Slug, caller.ID)
+		}
+		return found[0], nil
+	}
+	return inventory.Device{}, fault.New(fault.NotFound, "no device in NetBox has the name, serial or ID %q", ref)
+}
+
+func (s *Server) getAsset(w http.ResponseWriter, c *call) error {
+	d, err := s.findAsset(c.Context(), c.PathValue("asset"), c.caller)
+	if err != nil {
+		return err
+	}
+	described, err := s.o.Inventory.Describe(c.Context(), []asset.ID{d.ID})
+	if err != nil {
+		return err
+	}
+	found, err := s.gather(c.Context(), described)
+	if err != nil {
+		return err
+	}
+	holders, err := s.o.Store.CurrentHolders(c.Context(), []asset.ID{d.ID})
+	if err != nil {
+		return err
+	}
+	facts := found[0].facts
+	a := wire.Asset{Device: described[0],
+		History:  operation.InstallHistory{EverActive: facts.EverActive, InstallBegan: facts.InstallBegan},
+		Blocking: plan.Check(facts, found[0].profile, found[0].noMatch)}
+	if h, held := holders[d.ID]; held {
+		a.Holder = &h
+	}
+	if p := found[0].profile; p != nil {
+		a.Profile = profileRef(*p)
+	}
+	return answer(w, http.StatusOK, a)
+}
+
+func (s *Server) assetHistory(w http.ResponseWriter, c *call) error {
+	d, err := s.findAsset(c.Context(), c.PathValue("asset"), c.caller)
+	if err != nil {
+		return err
+	}
+	limit := 20
+	if text := c.URL.Query().Get("limit"); text != "" {
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > 200 {
+			return invalid("limit", text, "use 1 to 200")
+		}
+	}
+	runs, err := s.o.Store.AssetHistory(c.Context(), d.ID, limit)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, orEmpty(runs))
+}
+
+func profileRef(p profile.Profile) string { return p.Name + "@" + strconv.Itoa(p.Version) }
+
+func (s *Server) listProfiles(w http.ResponseWriter, _ *call) error {
+	ps, err := s.profiles()
+	if err != nil {
+		return err
+	}
+	out := make([]wire.Profile, len(ps))
+	for i, p := range ps {
+		out[i] = wire.Profile{Ref: profileRef(p), Profile: p}
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+func (s *Server) getProfile(w http.ResponseWriter, c *call) error {
+	ps, err := s.profiles()
+	if err != nil {
+		return err
+	}
+	for _, p := range ps {
+		if name := c.PathValue("profile"); p.Name == name || profileRef(p) == name {
+			return answer(w, http.StatusOK, wire.Profile{Ref: profileRef(p), Profile: p})
+		}
+	}
+	e := fault.New(fault.NotFound, "no profile %q", c.PathValue("profile"))
+	e.Remedy = "`cagenut profile list` shows them"
+	return e
+}
+
+func (s *Server) checkProfiles(w http.ResponseWriter, _ *call) error {
+	out := wire.ProfileCheck{Profiles: []string{}, Problems: []config.Problem{}}
+	ps, err := s.o.Profiles()
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		out.Problems = problems
+	} else if err != nil {
+		return err
+	}
+	for _, p := range ps {
+		out.Profiles = append(out.Profiles, profileRef(p))
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+// orEmpty makes an empty list of none, so that JSON has [] and not null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

@@ -1,0 +1,267 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cagenut/cagenut/internal/api/wire"
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/internal/profile"
+	"github.com/cagenut/cagenut/inventory"
+)
+
+// maxTargets bounds one operation.
+const maxTargets = 5000
+
+// resolve gives the devices that a request names, once each, in the order of their names.
+func (s *Server) resolve(ctx context.Context, t wire.Targets, caller operation.Token) ([]inventory.Device, error) {
+	if len(t.Names) == 0 && len(t.IDs) == 0 && t.Rack == "" {
+		return nil, invalid("targets", "", "name machines, NetBox IDs or a rack: empty is not all")
+	}
+	if t.Rack != "" && (len(t.Names) > 0 || len(t.IDs) > 0) || len(t.Names) > 0 && len(t.IDs) > 0 {
+		return nil, invalid("targets", "", "give names, or IDs, or a rack: one of them")
+	}
+	if n := len(t.Names) + len(t.IDs); n > maxTargets {
+		return nil, invalid("targets", n, fmt.Sprintf("an operation takes at most %d machines; split it", maxTargets))
+	}
+	for i, name := range t.Names {
+		if strings.TrimSpace(name) == "" {
+			return nil, invalid(fmt.Sprintf("names[%d]", i), name, "give a device name")
+		}
+	}
+	devices, err := s.o.Inventory.Find(ctx, inventory.Query{Names: t.Names, IDs: t.IDs, Site: t.Site, Rack: t.Rack})
+	if err != nil {
+		return nil, err
+	}
+	if len(devices) == 0 {
+		return nil, fault.New(fault.NotFound, "no device is in rack %q of site %q", t.Rack, t.Site)
+	}
+	if len(devices) > maxTargets {
+		return nil, invalid("targets", len(devices), fmt.Sprintf("an operation takes at most %d machines; split it", maxTargets))
+	}
+	slices.SortFunc(devices, func(a, b inventory.Device) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	devices = slices.CompactFunc(devices, func(a, b inventory.Device) bool { return a.ID == b.ID })
+	var foreign []fault.Item
+	for _, d := range devices {
+		if !caller.AllowsSite(d.Site.Slug) {
+			foreign = append(foreign, fault.Item{Subject: d.Name, Seen: "site " + d.Site.Slug, Expected: strings.Join(caller.Sites, ", ")})
+		}
+	}
+	if len(foreign) > 0 {
+		e := fault.New(fault.Denied, "token %s of %s does not cover the site of %d of %d machines", caller.ID, caller.Person, len(foreign), len(devices))
+		e.Details = foreign
+		return nil, e
+	}
+	return devices, nil
+}
+
+// candidate is a machine on its way into a plan.
+type candidate struct {
+	facts   plan.Facts
+	profile *profile.Profile
+	noMatch error
+}
+
+// gather reads everything that planning needs of some devices: NetBox in detail, our own history,
+// passwords and profiles, each in a number of requests that does not grow with every machine.
+func (s *Server) gather(ctx context.Context, devices []inventory.Device) ([]candidate, error) {
+	ids := make([]asset.ID, len(devices))
+	for i, d := range devices {
+		ids[i] = d.ID
+	}
+	profiles, err := s.profiles()
+	if err != nil {
+		return nil, err
+	}
+	described, err := s.o.Inventory.Describe(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	if len(described) != len(ids) {
+		return nil, fault.New(fault.Malformed, "NetBox described %d of %d devices", len(described), len(ids))
+	}
+	twins, err := s.twins(ctx, described)
+	if err != nil {
+		return nil, err
+	}
+	holders, err := s.o.Store.CurrentHolders(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	histories, err := s.o.Store.InstallHistories(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.o.Secrets.Has(ctx, machines(described))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]candidate, len(described))
+	for i, d := range described {
+		f := d.Facts()
+		f.SameSerial = twins[d.ID]
+		f.Holder = string(holders[d.ID].Operation)
+		f.EverActive, f.InstallBegan = histories[d.ID].EverActive, histories[d.ID].InstallBegan
+		f.HasSecret = known[d.ID]
+		out[i] = candidate{facts: f}
+		p, err := profile.Find(profiles, profile.Subject{Type: f.Type, Role: f.Role, Site: f.Asset.Site})
+		if err != nil {
+			out[i].noMatch = err
+		} else {
+			out[i].profile = &p
+		}
+	}
+	return out, nil
+}
+
+// twins finds, for each device, the names of other devices with the same serial.
+func (s *Server) twins(ctx context.Context, devices []inventory.Device) (map[asset.ID][]string, error) {
+	var serials []string
+	for _, d := range devices {
+		if d.Serial != "" {
+			serials = append(serials, d.Serial)
+		}
+	}
+	if len(serials) == 0 {
+		return nil, nil
+	}
+	all, err := s.o.Inventory.Find(ctx, inventory.Query{Serials: slices.Compact(slices.Sorted(slices.Values(serials)))})
+	if err != nil {
+		return nil, err
+	}
+	bySerial := map[string][]inventory.Device{}
+	for _, d := range all {
+		key := strings.ToLower(strings.TrimSpace(d.Serial))
+		bySerial[key] = append(bySerial[key], d)
+	}
+	out := map[asset.ID][]string{}
+	for _, d := range devices {
+		for _, other := range bySerial[strings.ToLower(strings.TrimSpace(d.Serial))] {
+			if other.ID != d.ID && asset.SameSerial(other.Serial, d.Serial) {
+				out[d.ID] = append(out[d.ID], other.Name)
+			}
+		}
+	}
+	return out, nil
+}
+
+func machines(devices []inventory.Device) []Machine {
+	out := make([]Machine, len(devices))
+	for i, d := range devices {
+		out[i] = Machine{Ref: d.Ref()}
+		for _, iface := range d.Interfaces {
+			if iface.Mgmt {
+				out[i].MACs = append(out[i].MACs, iface.MACs...)
+			}
+		}
+	}
+	return out
+}
+
+// makePlan plans an install for the devices, or says everything that stands against it at once.
+func (s *Server) makePlan(ctx context.Context, until string, devices []inventory.Device) (plan.Plan, error) {
+	candidates, err := s.gather(ctx, devices)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	files, err := s.o.Store.ListFirmware(ctx)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	p := plan.Plan{Kind: "install", Until: until, Capacity: "none: planned and staged machines carry no load"}
+	var refused []refusal
+	for _, c := range candidates {
+		if f := plan.Check(c.facts, c.profile, c.noMatch); f != nil {
+			refused = append(refused, refusal{c.facts.Asset.Name, f})
+			continue
+		}
+		target, err := s.o.Planner(c.facts, *c.profile, files, until)
+		if err != nil {
+			var f *fault.Error
+			if !errors.As(err, &f) {
+				return plan.Plan{}, fmt.Errorf("plan %s: %w", c.facts.Asset.Name, err)
+			}
+			refused = append(refused, refusal{c.facts.Asset.Name, f})
+			continue
+		}
+		p.Targets = append(p.Targets, target)
+	}
+	if len(refused) > 0 {
+		return plan.Plan{}, merge(refused, len(candidates))
+	}
+	sealed, err := plan.Seal(p)
+	if err != nil {
+		return plan.Plan{}, fault.Wrap(err, fault.Invalid, "%v", err)
+	}
+	return sealed, nil
+}
+
+// refusal is why one machine may not be installed.
+type refusal struct {
+	name  string
+	fault *fault.Error
+}
+
+// gravest orders codes: the first that is among the refusals is the code of the whole. Locked comes
+// last, because waiting helps only when nothing else is wrong.
+var gravest = []fault.Code{fault.InService, fault.IllegalMove, fault.DuplicateSerial, fault.Incomplete, fault.NoProfile,
+	fault.BadImage, fault.Invalid, fault.Locked}
+
+// merge makes one fault of the refusals of several machines, with every gap of every machine in its
+// details.
+func merge(refused []refusal, of int) *fault.Error {
+	if of == 1 {
+		return refused[0].fault
+	}
+	code := refused[0].fault.Code
+	for _, c := range gravest {
+		if slices.ContainsFunc(refused, func(r refusal) bool { return r.fault.Code == c }) {
+			code = c
+			break
+		}
+	}
+	names := make([]string, 0, len(refused))
+	e := fault.New(code, "")
+	for _, r := range refused {
+		names = append(names, r.name)
+		if r.fault.Holder != "" && e.Holder == "" {
+			e.Holder = r.fault.Holder
+		}
+		if len(r.fault.Details) == 0 {
+			e.Details = append(e.Details, fault.Item{Subject: r.name, Seen: r.fault.Message, Remedy: r.fault.Remedy})
+		}
+		for _, d := range r.fault.Details {
+			d.Subject = r.name + " " + d.Subject
+			e.Details = append(e.Details, d)
+		}
+	}
+	const shown = 10
+	list := strings.Join(names[:min(shown, len(names))], ", ")
+	if len(names) > shown {
+		list += fmt.Sprintf(" and %d more", len(names)-shown)
+	}
+	e.Message = fmt.Sprintf("%d of %d machines cannot be taken: %s", len(refused), of, list)
+	if code != fault.Locked {
+		e.Remedy = "mend what is listed, or leave these machines out; nothing was started"
+	}
+	return e
+}
+
+// profiles reads the profiles; any problem in the folder stops every plan, so that a machine is not
+// matched by what is left.
+func (s *Server) profiles() ([]profile.Profile, error) {
+	ps, err := s.o.Profiles()
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Incomplete, "the profiles on the server have problems; `cagenut profile check` lists them")
+	}
+	return ps, nil
+}
