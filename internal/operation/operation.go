@@ -105,6 +105,23 @@ type Start struct {
 	Operation ID         `json:"operation"`
 	Assets    []asset.ID `json:"assets"`
 	Window    int        `json:"window"` // runs at once
+	// Carried is set only when the workflow continues as new.
+	Carried *Carried `json:"carried,omitempty"`
+}
+
+// Carried is what WorkflowOperation takes along when it continues as new: Start.Assets are then
+// those that have not been started.
+type Carried struct {
+	Live   []asset.ID `json:"live"` // started, and not known to have ended
+	Paused bool       `json:"paused,omitempty"`
+	Tally  Tally      `json:"tally"`
+}
+
+// Tally counts the runs of an operation that have ended. It is the result of WorkflowOperation.
+type Tally struct {
+	Done    int `json:"done"`
+	Aborted int `json:"aborted"`
+	Failed  int `json:"failed"`
 }
 
 // StartAsset is the input of WorkflowAsset.
@@ -121,6 +138,19 @@ type Outcome struct {
 
 // SignalFinished is the name of the signal that carries an Outcome from a run to its operation.
 const SignalFinished = "finished"
+
+// SignalReached is the name of the signal that tells a run what its machine reached (an installer's
+// phone-home, an agent's result). It carries a Reached.
+const SignalReached = "reached"
+
+// Reached is one event from a machine, on which an await step waits. PostgreSQL has it before the
+// run does, and the outbox may send it twice.
+type Reached struct {
+	Operation ID     `json:"operation"`
+	Sequence  int64  `json:"sequence"` // unique in the run; a repeated one is dropped
+	Stage     string `json:"stage"`    // what the step names in plan.Step.Stage
+	Digest    string `json:"digest"`   // SHA-256 of what the machine sent
+}
 
 // Action is what an operator can tell an operation or a run to do. Each is a Temporal Update of
 // the same name, with a Command as its argument and a Reply as its result.
@@ -147,9 +177,12 @@ type Command struct {
 	Reason    string `json:"reason,omitempty"`
 	Step      string `json:"step,omitempty"`       // when set, the command applies only while this step is current
 	AcceptPin string `json:"accept_pin,omitempty"` // with Retry: the fingerprint that may replace the pinned one
+	// Evidence goes with Complete: one piece for each kind that the step asks for (plan.Step.Evidence).
+	Evidence []Evidence `json:"evidence,omitempty"`
 }
 
-// Reply says what a command found.
+// Reply says what a command left: the state after it, or, where an activity is running that the
+// command has to wait for (pause, abort), the state in which it was accepted.
 type Reply struct {
 	State State  `json:"state"`
 	Step  string `json:"step,omitempty"`

@@ -28,7 +28,8 @@ type Transition struct {
 	Learned   *Known       `json:"learned,omitempty"`
 }
 
-// StepChange is the new state of one step.
+// StepChange is the new state of one step. Writes and Evidence are those since the transition
+// before: the store adds them to what it has.
 type StepChange struct {
 	Step     string       `json:"step"`
 	State    StepState    `json:"state"`

@@ -1,0 +1,296 @@
+package workflows
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/internal/profile"
+)
+
+// KindInstall is the kind of an install plan.
+const KindInstall = "install"
+
+// UntilHardware is the stage at which a machine is proved and staged.
+const UntilHardware = "hardware"
+
+// passwordLength is what IPMI 2.0 can store at most.
+const passwordLength = 20
+
+// Install composes one machine's part of an install, up to the stage until. It reads like the paper
+// procedure that it replaces. Items are what stands in the way, all at once: then there is no plan.
+//
+// images gives a firmware file of the store by its name or SHA-256.
+func Install(f plan.Facts, p profile.Profile, images func(file string) (plan.Image, error), until string) (plan.Target, []fault.Item) {
+	if until != UntilHardware {
+		return plan.Target{}, []fault.Item{{Subject: "until", Expected: UntilHardware, Seen: until, Remedy: "ask with --until " + UntilHardware}}
+	}
+	in := install{facts: f, profile: p}
+	wanted := in.images(images)
+	t := plan.Target{
+		Asset:   f.Asset,
+		Profile: fmt.Sprintf("%s@%d", p.Name, p.Version),
+		Status:  f.Status,
+		BMC:     plan.BMC{Protocol: p.BMC.Protocol, Address: f.OOB.Addr().String(), Account: p.BMC.Account},
+		Reads:   plan.Reads(f),
+		Steps: []plan.Step{
+			in.preflight(),
+			in.identity(),
+			in.stage(),
+			in.credentials(),
+			in.settings(),
+			in.firmware(wanted),
+			in.bios(),
+			in.hardware(),
+		},
+	}
+	return t, in.problems
+}
+
+// install holds what the steps are made from.
+type install struct {
+	facts    plan.Facts
+	profile  profile.Profile
+	problems []fault.Item
+}
+
+// preflight reads the NetBox record again and stops when it is not what this plan was made from.
+func (in *install) preflight() plan.Step {
+	return plan.Step{
+		Name: "preflight", Kind: plan.KindPreflight, Version: versionPreflight,
+		Title: "Check that the NetBox record is complete and unchanged",
+		Mode:  plan.Act, Place: plan.Central, Undo: plan.ReadOnly, Unskippable: true,
+		DeadlineSec: seconds(45 * time.Minute), Policy: PolicyNetBox,
+		Want:     plan.Encode(plan.WantPreflight{Reads: plan.Reads(in.facts)}),
+		Writes:   []plan.Write{},
+		Evidence: []string{"netbox-record"},
+	}
+}
+
+// identity proves that the machine behind the BMC's address is the one that NetBox means, and pins
+// the BMC's certificate.
+func (in *install) identity() plan.Step {
+	return plan.Step{
+		Name: "identity", Kind: plan.KindIdentity, Version: versionIdentity,
+		Title: "Prove that the BMC's serial is NetBox's, and pin its certificate",
+		Mode:  plan.Act, Place: plan.Site, Undo: plan.ReadOnly, Unskippable: true,
+		DeadlineSec: seconds(20 * time.Minute), Policy: PolicyBMCRead,
+		Want:     plan.Encode(plan.WantIdentity{Serial: in.facts.Asset.Serial}),
+		Writes:   []plan.Write{},
+		Evidence: []string{"identity"},
+	}
+}
+
+// stage moves NetBox to staged. An abort takes it back only where this plan moves it from planned.
+func (in *install) stage() plan.Step {
+	s := plan.Step{
+		Name: "stage", Kind: plan.KindStage, Version: versionStage,
+		Title: "Set the status in NetBox to staged",
+		Mode:  plan.Act, Place: plan.Central, Undo: plan.Reversible, Unskippable: true,
+		DeadlineSec: seconds(45 * time.Minute), Policy: PolicyNetBox,
+		Want:   plan.Encode(plan.WantStage{From: []string{string(in.facts.Status)}, To: string(asset.Staged)}),
+		Writes: []plan.Write{},
+	}
+	if in.facts.Status == asset.Staged {
+		return s
+	}
+	if in.facts.Status == asset.Planned {
+		s.Undo = plan.Compensable
+	}
+	device := "device " + in.facts.Asset.Name
+	s.Writes = append(s.Writes,
+		plan.Write{System: "netbox", Object: device, Field: "status", Before: string(in.facts.Status), After: string(asset.Staged)},
+		plan.Write{System: "netbox", Object: device, Field: "custom field cagenut_operation", Before: plan.Unknown, After: "the ID of this operation"},
+	)
+	return s
+}
+
+// credentials gives the account a password of its own machine instead of the factory's.
+func (in *install) credentials() plan.Step {
+	account := in.profile.BMC.Account
+	return plan.Step{
+		Name: "bmc-credentials", Kind: plan.KindCredentials, Version: versionCredentials,
+		Title: "Give the BMC account a password of this machine's own",
+		Mode:  plan.Act, Place: plan.Site, Undo: plan.NoReturn,
+		DeadlineSec: seconds(20 * time.Minute), Policy: PolicyBMCWrite,
+		Want: plan.Encode(plan.WantCredentials{Account: account, Length: passwordLength}),
+		Writes: []plan.Write{in.bmc("account "+account, "password",
+			fmt.Sprintf("generated, %d characters, never shown", passwordLength))},
+	}
+}
+
+// settings brings the BMC's own settings to the profile's.
+func (in *install) settings() plan.Step {
+	b := in.profile.BMC
+	want := plan.WantSettings{
+		Hostname: b.HostnameFor(in.facts.Asset.Name, in.facts.Asset.Site, in.facts.Asset.Serial),
+		NTP:      b.NTP, DNS: b.DNS, Syslog: b.Syslog, MaxClockSkew: b.MaxClockSkew,
+	}
+	s := plan.Step{
+		Name: "bmc-settings", Kind: plan.KindSettings, Version: versionSettings,
+		Title: "Set the BMC's host name, time, name servers and log target",
+		Mode:  plan.Act, Place: plan.Site, Undo: plan.Reversible,
+		DeadlineSec: seconds(30 * time.Minute), Policy: PolicyBMCWrite,
+		Want: plan.Encode(want), Writes: []plan.Write{},
+	}
+	rules := []struct{ field, after string }{
+		{"hostname", want.Hostname},
+		{"ntp_servers", strings.Join(want.NTP, ", ")},
+		{"ntp_enabled", ""},
+		{"dns_servers", strings.Join(want.DNS, ", ")},
+		{"syslog", want.Syslog},
+		{"clock", ""},
+	}
+	if len(want.NTP) > 0 {
+		rules[2].after = "true"
+	}
+	if want.MaxClockSkew > 0 {
+		rules[5].after = fmt.Sprintf("the time of writing, where it is off by more than %d s", want.MaxClockSkew)
+	}
+	for _, r := range rules {
+		if r.after != "" {
+			s.Writes = append(s.Writes, in.bmc("manager", r.field, r.after))
+		}
+	}
+	return in.unless(s, len(s.Writes) == 0, "the profile sets nothing on the BMC")
+}
+
+// firmware brings the components to the profile's baseline, in its order.
+func (in *install) firmware(wanted []plan.Image) plan.Step {
+	s := plan.Step{
+		Name: "firmware", Kind: plan.KindFirmware, Version: versionFirmware,
+		Title: "Bring firmware to the profile's baseline",
+		Mode:  plan.Converge, Place: plan.Site, Undo: plan.NoReturn, Policy: PolicyFirmware,
+		Want: plan.Encode(plan.WantFirmware{Components: wanted}), Writes: []plan.Write{},
+		Evidence: []string{"firmware"},
+	}
+	passes := 0
+	for _, image := range wanted {
+		for _, pass := range slices.Concat(image.Via, []plan.Image{image}) {
+			passes++
+			s.Writes = append(s.Writes, in.bmc("firmware", image.Component, pass.Version))
+			if pass.Reboot == "host" {
+				s.MaxReboots++
+			}
+		}
+	}
+	s.MaxRounds = passes + 1 // one an image, and one that finds nothing left to do
+	s.Writes = append(s.Writes, in.reboots(s.MaxReboots)...)
+	s.DeadlineSec = seconds(20*time.Minute + time.Duration(passes)*40*time.Minute)
+	return in.unless(s, passes == 0, "the profile names no firmware")
+}
+
+// bios brings the named attributes and the boot mode to the profile's values, and no others.
+func (in *install) bios() plan.Step {
+	b := in.profile.BIOS
+	rounds := b.MaxRounds
+	if rounds == 0 {
+		rounds = 3
+	}
+	s := plan.Step{
+		Name: "bios", Kind: plan.KindBIOS, Version: versionBIOS,
+		Title: "Bring BIOS settings and boot mode to the profile",
+		Mode:  plan.Converge, Place: plan.Site, Undo: plan.Reversible, Policy: PolicyBMCWrite,
+		DeadlineSec: seconds(time.Duration(rounds) * 30 * time.Minute), MaxRounds: rounds, MaxReboots: rounds,
+		Want: plan.Encode(plan.WantBIOS{BootMode: b.BootMode, Attributes: b.Attributes}), Writes: []plan.Write{},
+		Evidence: []string{"bios"},
+	}
+	if b.BootMode != "" {
+		s.Writes = append(s.Writes, in.bmc("BIOS", "boot mode", b.BootMode))
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Attributes)) {
+		s.Writes = append(s.Writes, in.bmc("BIOS", name, fmt.Sprint(b.Attributes[name])))
+	}
+	if len(s.Writes) == 0 {
+		return in.unless(s, true, "the profile names no BIOS settings")
+	}
+	s.Writes = append(s.Writes, in.reboots(s.MaxReboots)...)
+	return in.unless(s, false, "")
+}
+
+// hardware compares what is in the machine with the profile and with NetBox.
+func (in *install) hardware() plan.Step {
+	want := plan.WantHardware{Hardware: in.profile.Hardware}
+	for _, port := range in.facts.Interfaces {
+		if port.Mgmt {
+			continue
+		}
+		for _, mac := range port.MACs {
+			want.MACs = append(want.MACs, plan.WantMAC{Interface: port.Name, MAC: mac})
+		}
+	}
+	return plan.Step{
+		Name: "hardware", Kind: plan.KindHardware, Version: versionHardware,
+		Title: "Compare the hardware with the profile and NetBox",
+		Mode:  plan.Act, Place: plan.Site, Undo: plan.ReadOnly,
+		DeadlineSec: seconds(30 * time.Minute), Policy: PolicyBMCRead,
+		Want: plan.Encode(want), Writes: []plan.Write{},
+		Evidence: []string{"hardware"},
+	}
+}
+
+// images finds the profile's firmware files in the store, and notes those that are missing.
+func (in *install) images(find func(file string) (plan.Image, error)) []plan.Image {
+	var out []plan.Image
+	for _, c := range in.profile.Firmware.Components {
+		image := in.image(c, c.Component, find)
+		for _, via := range c.Via {
+			image.Via = append(image.Via, in.image(via, c.Component, find))
+		}
+		out = append(out, image)
+	}
+	return out
+}
+
+func (in *install) image(c profile.Component, component string, find func(file string) (plan.Image, error)) plan.Image {
+	image, err := find(c.File)
+	if err != nil {
+		in.problems = append(in.problems, fault.Item{
+			Subject: "firmware file of " + component + " " + c.Version, Expected: c.File, Seen: err.Error(),
+			Remedy: "add it: `cagenut firmware add " + c.File + "`",
+		})
+	}
+	image.Component, image.Version, image.AllowDowngrade = component, c.Version, c.AllowDowngrade
+	image.Reboot, image.Push = or(c.Reboot, "none"), or(c.Push, "auto")
+	return image
+}
+
+// bmc is a write to the BMC whose present value an install plan does not read.
+func (in *install) bmc(object, field, after string) plan.Write {
+	return plan.Write{System: "bmc", Object: object, Field: field, Before: plan.Unknown, After: after}
+}
+
+// reboots are the writes of a step that may reboot the host.
+func (in *install) reboots(most int) []plan.Write {
+	if most == 0 {
+		return nil
+	}
+	return []plan.Write{in.bmc("host", "power", fmt.Sprintf("off and on again, at most %d times", most))}
+}
+
+// unless marks a step that this machine needs not, or that its BMC cannot carry.
+func (in *install) unless(s plan.Step, empty bool, why string) plan.Step {
+	switch {
+	case in.profile.BMC.Protocol == "ipmi":
+		why = "the profile says IPMI, which cannot carry it"
+	case !empty:
+		return s
+	}
+	s.NotApplicable, s.Writes, s.Want = why, []plan.Write{}, nil
+	s.MaxRounds, s.MaxReboots = 0, 0
+	return s
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func seconds(d time.Duration) int { return int(d / time.Second) }

@@ -1,0 +1,314 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
+)
+
+// fleet is the state of an operation: which machines wait for their turn, and whose run lives.
+//
+// A run that waits for a person keeps its place in the window. That is meant: a baseline that is
+// wrong parks a window full of machines, not the whole site.
+type fleet struct {
+	timing   Timing
+	in       operation.Start
+	pending  []asset.ID
+	live     []asset.ID
+	starting int // runs that are live and not known to have started
+	tally    operation.Tally
+	paused   bool
+	aborting bool
+	by       operation.Command // who aborted
+	woken    bool              // something changed since the loop looked
+}
+
+// lockPauses are the pauses between tries to start the run of a machine that another workflow still
+// holds: the run before may be in its last moments after PostgreSQL has seen its end. Later than
+// that, the machine is held by another operation, and that is said.
+var lockPauses = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
+
+// Operation runs the machines of an operation, at most in.Window at once. It ends when every run
+// has ended; a run that fails stops none of the others.
+func (e executor) Operation(ctx workflow.Context, in operation.Start) (operation.Tally, error) {
+	if len(in.Assets) == 0 && in.Carried == nil {
+		return operation.Tally{}, operation.AsTemporal(fault.New(fault.Invalid, "operation %s names no assets: empty is not all", in.Operation))
+	}
+	o := &fleet{timing: e.timing, in: in, pending: slices.Clone(in.Assets)}
+	if err := o.listen(ctx); err != nil {
+		return operation.Tally{}, err
+	}
+	work, release := workflow.NewDisconnectedContext(ctx)
+	defer release()
+	workflow.Go(work, func(c workflow.Context) {
+		ctx.Done().Receive(c, nil)
+		o.cancel(c)
+	})
+	if c := in.Carried; c != nil {
+		o.live, o.paused, o.tally = slices.Clone(c.Live), c.Paused, c.Tally
+		for _, id := range c.Live {
+			workflow.Go(work, func(c workflow.Context) { o.adopt(c, id) })
+		}
+	}
+	for len(o.pending)+len(o.live) > 0 {
+		o.woken = false
+		suggested := workflow.GetInfo(ctx).GetContinueAsNewSuggested()
+		switch {
+		case o.aborting && len(o.pending) > 0:
+			o.drop(work)
+		case o.mayRenew(ctx):
+			o.drain(ctx)
+			return operation.Tally{}, workflow.NewContinueAsNewError(ctx, operation.WorkflowOperation, o.carry())
+		case !suggested && !o.paused && len(o.pending) > 0 && len(o.live) < max(in.Window, 1):
+			id := o.pending[0]
+			o.pending = o.pending[1:]
+			o.live = append(o.live, id)
+			o.starting++
+			workflow.Go(work, func(c workflow.Context) { o.start(c, id) })
+		default:
+			if err := workflow.Await(work, func() bool { return o.woken || o.mayRenew(ctx) }); err != nil {
+				return o.tally, err
+			}
+		}
+	}
+	err := workflow.Await(work, func() bool { return workflow.AllHandlersFinished(ctx) })
+	return o.tally, err
+}
+
+// mayRenew tells whether the history has grown enough to continue as new, and nothing is in between.
+func (o *fleet) mayRenew(ctx workflow.Context) bool {
+	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && o.starting == 0 && workflow.AllHandlersFinished(ctx)
+}
+
+// carry is the input of the workflow's next run.
+func (o *fleet) carry() operation.Start {
+	next := o.in
+	next.Assets = o.pending
+	next.Carried = &operation.Carried{Live: o.live, Paused: o.paused, Tally: o.tally}
+	return next
+}
+
+// start runs one machine to its end.
+func (o *fleet) start(ctx workflow.Context, id asset.ID) {
+	for try := 0; ; try++ {
+		outcome, err := o.child(ctx, id, func() { o.starting--; o.woken = true })
+		switch {
+		case err == nil:
+			o.ended(outcome)
+			return
+		case !held(err) || try == len(lockPauses):
+			o.starting--
+			o.refuse(ctx, id, err)
+			return
+		}
+		_, waitErr := workflow.AwaitWithTimeout(ctx, lockPauses[try], func() bool { return o.aborting })
+		if o.aborting || waitErr != nil {
+			o.starting--
+			o.abandon(ctx, id)
+			o.ended(operation.Outcome{Asset: id, State: operation.Aborted})
+			return
+		}
+	}
+}
+
+// adopt looks after a run that began before the workflow continued as new. Its end comes as a
+// signal. To learn of one that ended without (an administrator terminated it), its start is tried:
+// while it lives, that is refused; if not, the new one finds its claim taken, touches nothing and ends.
+func (o *fleet) adopt(ctx workflow.Context, id asset.ID) {
+	for slices.Contains(o.live, id) {
+		outcome, err := o.child(ctx, id, func() {})
+		if err == nil {
+			o.ended(outcome)
+			return
+		}
+		gone := func() bool { return !slices.Contains(o.live, id) }
+		if _, err := workflow.AwaitWithTimeout(ctx, o.timing.Adopt, gone); err != nil {
+			return
+		}
+	}
+}
+
+// child starts the workflow of a machine and waits for its end. started is called in between. An
+// error says that it was not started; a child that ended badly is an outcome.
+func (o *fleet) child(ctx workflow.Context, id asset.ID, started func()) (operation.Outcome, error) {
+	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID: operation.AssetWorkflowID(id),
+		// A run goes on whatever becomes of the operation's workflow.
+		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_ABANDON,
+		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		TypedSearchAttributes: assetSearch(o.in.Operation, id),
+	})
+	f := workflow.ExecuteChildWorkflow(ctx, operation.WorkflowAsset, operation.StartAsset{Operation: o.in.Operation, Asset: id})
+	if err := f.GetChildWorkflowExecution().Get(ctx, nil); err != nil {
+		return operation.Outcome{}, err
+	}
+	started()
+	var out operation.Outcome
+	if err := f.Get(ctx, &out); err != nil {
+		workflow.GetLogger(ctx).Error("a run ended without telling how", "asset", id, "error", err)
+		out = operation.Outcome{Asset: id, State: operation.Failed}
+	}
+	return out, nil
+}
+
+// held tells whether a start was refused because the machine's workflow runs already.
+func held(err error) bool {
+	var running *temporal.ChildWorkflowExecutionAlreadyStartedError
+	return errors.As(err, &running)
+}
+
+// refuse records that a machine's run could not be started.
+func (o *fleet) refuse(ctx workflow.Context, id asset.ID, err error) {
+	f := fault.New(fault.Locked, "asset %s is held by another operation's run", id)
+	if !held(err) {
+		f = fault.Wrap(err, fault.Internal, "the run of asset %s could not be started: %v", id, err)
+	}
+	record(ctx, o.timing, operation.Transition{
+		Operation: o.in.Operation, Asset: id, Seq: 1, At: workflow.Now(ctx), State: operation.Failed, Error: f,
+	})
+	o.ended(operation.Outcome{Asset: id, State: operation.Failed})
+}
+
+// ended takes a run out of the window, once.
+func (o *fleet) ended(out operation.Outcome) {
+	i := slices.Index(o.live, out.Asset)
+	if i < 0 {
+		return // the signal and the child tell the same
+	}
+	o.live = slices.Delete(o.live, i, i+1)
+	o.count(out.State)
+}
+
+func (o *fleet) count(s operation.State) {
+	switch s {
+	case operation.Done:
+		o.tally.Done++
+	case operation.Aborted:
+		o.tally.Aborted++
+	default:
+		o.tally.Failed++
+	}
+	o.woken = true
+}
+
+// drop marks the machines that were not started as aborted.
+func (o *fleet) drop(ctx workflow.Context) {
+	for len(o.pending) > 0 {
+		id := o.pending[0]
+		o.abandon(ctx, id)
+		o.pending = o.pending[1:]
+		o.count(operation.Aborted)
+	}
+}
+
+func (o *fleet) abandon(ctx workflow.Context, id asset.ID) {
+	record(ctx, o.timing, operation.Transition{
+		Operation: o.in.Operation, Asset: id, Seq: 1, At: workflow.Now(ctx), State: operation.Aborted,
+		Actor: o.by.Actor, Action: operation.Abort, Reason: o.by.Reason,
+	})
+}
+
+// cancel is the abort of an operation whose workflow was cancelled: the runs are cancelled too.
+func (o *fleet) cancel(ctx workflow.Context) {
+	o.abort(operation.Command{ID: "cancel", Operation: o.in.Operation, Actor: "temporal", Reason: "the workflow was cancelled"})
+	for _, id := range slices.Clone(o.live) {
+		err := workflow.RequestCancelExternalWorkflow(ctx, operation.AssetWorkflowID(id), "").Get(ctx, nil)
+		if err != nil { // it has ended in between
+			workflow.GetLogger(ctx).Warn("run not cancelled", "asset", id, "error", err)
+		}
+	}
+}
+
+func (o *fleet) abort(c operation.Command) {
+	if !o.aborting {
+		o.aborting, o.paused, o.by = true, false, c
+	}
+	o.woken = true
+}
+
+// drain hears the signals that came with the workflow's last task: they do not reach the next run.
+func (o *fleet) drain(ctx workflow.Context) {
+	finished := workflow.GetSignalChannel(ctx, operation.SignalFinished)
+	for {
+		var out operation.Outcome
+		if !finished.ReceiveAsync(&out) {
+			return
+		}
+		o.ended(out)
+	}
+}
+
+// listen sets the handlers of commands and of the runs' ends. Commands on the operation steer what
+// has not been started; the client tells the live runs itself.
+func (o *fleet) listen(ctx workflow.Context) error {
+	finished := workflow.GetSignalChannel(ctx, operation.SignalFinished)
+	workflow.Go(ctx, func(c workflow.Context) {
+		for {
+			var out operation.Outcome
+			finished.Receive(c, &out)
+			o.ended(out)
+		}
+	})
+	for _, action := range []operation.Action{operation.Pause, operation.Resume, operation.Abort} {
+		handler := func(ctx workflow.Context, c operation.Command) (operation.Reply, error) {
+			switch action {
+			case operation.Pause, operation.Resume:
+				o.paused, o.woken = action == operation.Pause, true
+			case operation.Abort:
+				o.abort(c)
+				work, release := workflow.NewDisconnectedContext(ctx)
+				defer release()
+				if err := workflow.Await(work, func() bool { return len(o.pending) == 0 }); err != nil {
+					return operation.Reply{}, err
+				}
+			}
+			o.woken = true
+			return operation.Reply{State: o.state()}, nil
+		}
+		validator := func(c operation.Command) error {
+			if f := o.judge(action, c); f != nil {
+				return operation.AsTemporal(f)
+			}
+			return nil
+		}
+		err := workflow.SetUpdateHandlerWithOptions(ctx, string(action), handler, workflow.UpdateHandlerOptions{Validator: validator})
+		if err != nil {
+			return fmt.Errorf("set the handler of %s: %w", action, err)
+		}
+	}
+	return nil
+}
+
+func (o *fleet) judge(a operation.Action, c operation.Command) *fault.Error {
+	switch {
+	case c.ID == "" || c.Actor == "":
+		return fault.New(fault.Invalid, "%s: the command needs an id and an actor", a)
+	case c.Operation != o.in.Operation:
+		return fault.New(fault.Invalid, "%s: the command is for operation %s, this is %s", a, c.Operation, o.in.Operation)
+	case o.aborting && a != operation.Abort:
+		f := fault.New(fault.Conflict, "%s: the operation is being aborted", a)
+		f.Remedy = "wait until the abort is done"
+		return f
+	}
+	return nil
+}
+
+// state is what a command finds: of what has not been started, not of the runs.
+func (o *fleet) state() operation.State {
+	switch {
+	case o.aborting && len(o.live) == 0:
+		return operation.Aborted
+	case o.paused:
+		return operation.Paused
+	}
+	return operation.Running
+}

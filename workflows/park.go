@@ -1,0 +1,127 @@
+package workflows
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/plan"
+)
+
+// park stands still with the reason until an operator says what to do.
+func (r *run) park(ctx workflow.Context, f *fault.Error) verdict {
+	s := r.current()
+	s.state, r.state = operation.StepParked, operation.Waiting
+	c := r.change()
+	c.Error = f
+	r.record(ctx, operation.Transition{Error: f}, c)
+	r.diagnose(ctx, f)
+	return r.decide(ctx)
+}
+
+// decide waits for an operator's word on the current step.
+func (r *run) decide(ctx workflow.Context) verdict {
+	for {
+		if v := r.attend(ctx); v != next {
+			return v
+		}
+		r.hold(ctx)
+	}
+}
+
+// blind are the failures after which asking the BMC for evidence is useless or forbidden.
+var blind = []fault.Code{
+	fault.SiteAway, fault.WorkerLost, fault.Unreachable, fault.OutsidePrefixes, fault.PinChanged, fault.Untrusted,
+	fault.IdentityMismatch, fault.BadCredentials, fault.NoSecret, fault.UnknownStep, fault.Drift,
+}
+
+// diagnose adds what the BMC tells of the failure (the event log's tail, the boot progress) to the
+// evidence of a parked step at a site. It is one try: the step has parked whether it works or not.
+func (r *run) diagnose(ctx workflow.Context, f *fault.Error) {
+	s := r.current()
+	if s.Place != plan.Site || s.Mode == plan.Human || slices.Contains(blind, f.Code) {
+		return
+	}
+	call := r.call(plan.Step{
+		Name: s.Name, Kind: plan.KindDiagnose, Version: versionDiagnose, Title: "Ask the BMC what it saw",
+		Mode: plan.Act, Place: plan.Site, Undo: plan.ReadOnly,
+	})
+	result, failure, _ := r.do(ctx, call, r.timing.Policies[PolicyBMCRead], time.Minute)
+	if failure != nil || result.Done == nil {
+		workflow.GetLogger(ctx).Info("no evidence from the BMC", "step", s.Name, "failure", failure)
+		return
+	}
+	c := r.change()
+	c.Error, c.Evidence = f, result.Done.Evidence
+	r.record(ctx, operation.Transition{Error: f}, c)
+}
+
+// abort takes back the bookkeeping, newest first, says what it leaves, and ends the run.
+func (r *run) abort(ctx workflow.Context) {
+	r.aborting, r.state = true, operation.Running
+	r.record(ctx, operation.Transition{}, r.change()) // who asked for it, and why
+	var left []string
+	undone := map[string]bool{}
+	for i := r.at; i >= 0; i-- {
+		s := &r.steps[i]
+		begun := s.attempt > 0
+		if s.Undo != plan.Compensable || !begun || s.state == operation.StepSkipped && len(s.writes) == 0 {
+			continue
+		}
+		if f := r.undo(ctx, i); f != nil {
+			left = append(left, fmt.Sprintf("%s: could not be taken back: %s", s.Title, f.Message))
+			continue
+		}
+		undone[s.Name] = true
+	}
+	for i := range r.steps[:r.at+1] {
+		s := &r.steps[i]
+		if undone[s.Name] {
+			continue
+		}
+		for _, w := range s.writes {
+			left = append(left, describe(w))
+		}
+		if i == r.at && !s.state.Ended() && s.attempt > 0 && len(s.Step.Writes) > 0 {
+			left = append(left, fmt.Sprintf("%s: ended in the middle (%s); what it was writing is not known for certain", s.Title, r.lastSeen(s)))
+		}
+	}
+	for i := r.at; i < len(r.steps); i++ {
+		if s := &r.steps[i]; !s.state.Ended() {
+			s.state = operation.StepAborted
+			r.ended = append(r.ended, operation.StepChange{Step: s.Name, State: s.state, Attempt: s.attempt, Round: s.round})
+		}
+	}
+	r.state = operation.Aborted
+	r.record(ctx, operation.Transition{Left: left})
+}
+
+func (r *run) lastSeen(s *stepRun) string {
+	if text := s.shown.progress.Text; text != "" {
+		return text
+	}
+	return "no progress was told"
+}
+
+// undo takes back what step i did. The step decides by looking whether there is anything to take
+// back, so that a step whose effect is not known for certain can be undone too.
+func (r *run) undo(ctx workflow.Context, i int) *fault.Error {
+	s := &r.steps[i]
+	policy, f := r.timing.policy(s.Step)
+	if f != nil {
+		return f
+	}
+	call := r.call(s.Step)
+	call.Undo, call.Attempt, call.Round = true, max(s.attempt, 1), max(s.round, 1)
+	done, f, _ := r.drive(ctx, drive{call: call, policy: policy, deadline: r.timing.deadline(s.Step), deaf: true})
+	c := operation.StepChange{Step: s.Name, State: s.state, Attempt: s.attempt, Round: s.round, Error: f}
+	if f == nil {
+		c.Summary, c.Writes, c.Evidence = "taken back: "+done.Summary, done.Writes, done.Evidence
+	}
+	r.record(ctx, operation.Transition{}, c)
+	return f
+}
