@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -186,13 +187,20 @@ func (l *link) LimitInFlight(ctx context.Context, n int) error {
 	}
 }
 
-// judge makes an error of an answer that is not 2xx.
-func (l *link) judge(op string, rep reply) error {
-	if rep.status >= 200 && rep.status < 300 {
+func (l *link) judge(op string, rep reply) error { return l.Judge(op, rep.status, rep.body) }
+
+// Judge makes an *bmc.Error of an answer that is not 2xx, as Get and Do do; for users of RoundTripper.
+func (l *link) Judge(op string, status int, body []byte) error {
+	if status >= 200 && status < 300 {
 		return nil
 	}
-	kind, detail := classify(rep.status, rep.body)
-	return &bmc.Error{Kind: kind, Op: op, Host: l.t.host, Status: rep.status, Detail: l.hide(detail)}
+	kind, detail := classify(status, body)
+	return &bmc.Error{Kind: kind, Op: op, Host: l.t.host, Status: status, Detail: l.hide(detail)}
+}
+
+// Proves tells whether this is the password of the login, without showing it.
+func (l *link) Proves(password string) bool {
+	return subtle.ConstantTimeCompare([]byte(password), []byte(l.t.Credentials.Password)) == 1
 }
 
 // hide takes our secrets out of a BMC's words: some echo what they were sent.
