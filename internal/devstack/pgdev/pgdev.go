@@ -352,8 +352,9 @@ func (c *cluster) tryStart(ctx context.Context) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("pgdev: start PostgreSQL: %w", err), s.Stop())
 	}
 	go func() {
-		defer close(s.exited)
 		_ = server.Wait() // how it ended stands in its log
+		// Holding s until here keeps the pipe open for callers that need the server and not its handle.
+		close(s.exited)
 	}()
 
 	query := url.Values{"host": {c.sockets}, "port": {strconv.Itoa(port)}}

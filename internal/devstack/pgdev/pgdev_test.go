@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -137,6 +138,24 @@ func TestEphemeralLeavesNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "pgdata")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("data folder after Stop: %v, want it gone", err)
+	}
+}
+
+// A caller may keep the URL alone.
+func TestServerOutlivesItsHandle(t *testing.T) {
+	s, err := pgdev.Start(t.Context(), pgdev.Options{DataDir: filepath.Join(folder(t), "sub"), Ephemeral: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, exited := s.URL(), s.Exited()
+	s = nil
+	runtime.GC()
+	runtime.GC()
+	select {
+	case <-exited:
+		t.Fatal("the server ended with its handle")
+	case <-time.After(200 * time.Millisecond):
+		exec1(t, url, `select 1`)
 	}
 }
 
