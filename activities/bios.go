@@ -52,7 +52,7 @@ func (a *Site) bios(ctx context.Context, c Call) (Result, error) {
 	defer func() { _ = ctrl.Close(ctx) }()
 
 	if h.Phase == "reboot" {
-		waiting, err := h.Cycle.advance(ctx, ctrl, a.Clock())
+		waiting, err := h.Cycle.advance(ctx, ctrl, a.Clock(), a.patience(powerDeadline))
 		if err != nil {
 			return Result{}, err
 		}
@@ -121,7 +121,7 @@ func (a *Site) settling(h biosHandle, diff []plan.Write, state bmc.BIOSState) bo
 	if pendingHolds(open, state) {
 		limit = biosSettle
 	}
-	return a.Clock().Sub(h.Since) < limit
+	return a.Clock().Sub(h.Since) < a.patience(limit)
 }
 
 func startReboot(h biosHandle, asked []plan.Write, text string, args ...any) (Result, error) {

@@ -226,7 +226,7 @@ func TestCycleSurvivesACrashAnywhere(t *testing.T) {
 				t.Fatalf("crash at %d: no end, phase %q, asked %v", crash, y.Phase, p.asked)
 			}
 			before := y
-			if _, err := y.advance(context.Background(), p, now); err != nil {
+			if _, err := y.advance(context.Background(), p, now, powerDeadline); err != nil {
 				t.Fatal(err)
 			}
 			if i == crash {
@@ -253,7 +253,7 @@ func TestCycleGivesUp(t *testing.T) {
 	y := cycle{}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for range 100 {
-		_, err := y.advance(context.Background(), ignoring{p}, now)
+		_, err := y.advance(context.Background(), ignoring{p}, now, powerDeadline)
 		if err != nil {
 			if code := fault.From(err).Code; code != fault.NotApplied {
 				t.Errorf("code %s, want %s", code, fault.NotApplied)

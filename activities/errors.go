@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 
-	"go.temporal.io/sdk/temporal"
-
 	"github.com/cagenut/cagenut/bmc"
 	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/inventory"
 )
 
@@ -57,30 +56,10 @@ func translate(err error) *fault.Error {
 	return fault.From(err)
 }
 
-// Fail turns an error into what leaves an activity: a Temporal application error whose type is the
-// fault's code and whose details are the fault. Only faults of class retry may be retried.
+// Fail turns an error of a port into what leaves an activity; see operation.AsTemporal.
 func Fail(err error) error {
 	if err == nil {
 		return nil
 	}
-	f := translate(err)
-	return temporal.NewApplicationErrorWithOptions(f.Message, string(f.Code), temporal.ApplicationErrorOptions{
-		NonRetryable: f.Class() != fault.Retry,
-		Cause:        f.Unwrap(),
-		Details:      []any{f},
-	})
-}
-
-// FaultOf reads back what Fail made, on the workflow's side. An error that no activity of ours
-// made (a time-out, a panic) gives false.
-func FaultOf(err error) (*fault.Error, bool) {
-	var app *temporal.ApplicationError
-	if !errors.As(err, &app) || !app.HasDetails() {
-		return nil, false
-	}
-	var f fault.Error
-	if app.Details(&f) != nil || f.Code == "" {
-		return nil, false
-	}
-	return &f, true
+	return operation.AsTemporal(translate(err))
 }

@@ -57,7 +57,7 @@ func (a *Site) firmware(ctx context.Context, c Call) (Result, error) {
 	}
 	ctrl, learned, err := a.reopen(ctx, c, h.Phase != "")
 	if err != nil {
-		if h.away(err, a.Clock()) {
+		if h.away(err, a.Clock(), a.patience(firmwareAway)) {
 			return again(a.Poll, h, "the BMC is away while %s is installed", h.Image.Component)
 		}
 		return Result{}, err
@@ -77,15 +77,15 @@ func (a *Site) firmware(ctx context.Context, c Call) (Result, error) {
 	default:
 		r, err = a.compareFirmware(ctx, ctrl, want, h)
 	}
-	if err != nil && h.away(err, a.Clock()) {
+	if err != nil && h.away(err, a.Clock(), a.patience(firmwareAway)) {
 		return again(a.Poll, h, "the BMC is away while %s is installed", h.Image.Component)
 	}
 	return r, err
 }
 
 // away tells whether an error only means that the BMC restarts for the firmware.
-func (h firmwareHandle) away(err error, now time.Time) bool {
-	if h.Phase == "" || h.Phase == "push" || now.Sub(h.Since) > firmwareAway {
+func (h firmwareHandle) away(err error, now time.Time, most time.Duration) bool {
+	if h.Phase == "" || h.Phase == "push" || now.Sub(h.Since) > most {
 		return false
 	}
 	for _, kind := range []error{bmc.ErrUnreachable, bmc.ErrBusy, bmc.ErrServer, bmc.ErrMalformed, bmc.ErrIncomplete, bmc.ErrBreakerOpen} {
@@ -112,7 +112,7 @@ func (a *Site) compareFirmware(ctx context.Context, ctrl bmc.Controller, want pl
 			return Result{}, err
 		}
 		if seen.Version != h.Image.Version {
-			if a.Clock().Sub(h.Since) < firmwareSettle {
+			if a.Clock().Sub(h.Since) < a.patience(firmwareSettle) {
 				return again(a.Poll, h, "%s shows %s, waiting for %s", h.Image.Component, seen.Version, h.Image.Version)
 			}
 			return Result{}, fault.New(fault.NotApplied, "%s was installed without an error and still shows version %s, not %s",
@@ -218,7 +218,7 @@ func (a *Site) followTask(ctx context.Context, ctrl bmc.Controller, h firmwareHa
 }
 
 func (a *Site) rebootForFirmware(ctx context.Context, ctrl bmc.Controller, h firmwareHandle) (Result, error) {
-	waiting, err := h.Cycle.advance(ctx, ctrl, a.Clock())
+	waiting, err := h.Cycle.advance(ctx, ctrl, a.Clock(), a.patience(powerDeadline))
 	if err != nil {
 		return Result{}, err
 	}

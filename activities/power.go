@@ -16,15 +16,13 @@ type cycle struct {
 	Since time.Time `json:"since,omitzero"` // when the phase began
 }
 
-// How long a host may take to be seen off or on, and when to ask again: BMCs lose power requests.
-const (
-	powerDeadline = 5 * time.Minute
-	powerAskAgain = time.Minute
-)
+// powerDeadline is how long a host may take to be seen off or on. It is asked again after a fifth of
+// that: BMCs lose power requests.
+const powerDeadline = 5 * time.Minute
 
 // advance does the next bit of a power cycle and tells what it waits for. It is done when the host
 // was seen off and then on. A host that was off to begin with is only switched on.
-func (y *cycle) advance(ctx context.Context, power bmc.Power, now time.Time) (waiting string, err error) {
+func (y *cycle) advance(ctx context.Context, power bmc.Power, now time.Time, deadline time.Duration) (waiting string, err error) {
 	state, err := power.PowerState(ctx)
 	if err != nil {
 		return "", err
@@ -42,14 +40,14 @@ func (y *cycle) advance(ctx context.Context, power bmc.Power, now time.Time) (wa
 		*y = cycle{Phase: "done", Since: now}
 		return "", nil
 	}
-	if now.Sub(y.Since) > powerDeadline {
-		return "", fault.New(fault.NotApplied, "the host's power is %s %s after it was told to go %s", state, powerDeadline, y.Phase)
+	if now.Sub(y.Since) > deadline {
+		return "", fault.New(fault.NotApplied, "the host's power is %s %s after it was told to go %s", state, deadline, y.Phase)
 	}
 	action, asking := bmc.PowerActionOff, state == bmc.PowerOn
 	if y.Phase == "on" {
 		action, asking = bmc.PowerActionOn, state == bmc.PowerOff
 	}
-	if asking && (y.Asked.IsZero() || now.Sub(y.Asked) > powerAskAgain) {
+	if asking && (y.Asked.IsZero() || now.Sub(y.Asked) > deadline/5) {
 		if err := power.SetPower(ctx, action); err != nil {
 			return "", err
 		}

@@ -43,7 +43,7 @@ func (a *Site) settings(ctx context.Context, c Call) (Result, error) {
 	}
 	ctrl, learned, err := a.reopen(ctx, c, slices.ContainsFunc(h.Wrote, func(w plan.Write) bool { return w.Field == "hostname" }))
 	if err != nil {
-		if !h.Asked.IsZero() && errors.Is(err, bmc.ErrUnreachable) && a.Clock().Sub(h.Asked) < settingsSettle {
+		if !h.Asked.IsZero() && errors.Is(err, bmc.ErrUnreachable) && a.Clock().Sub(h.Asked) < a.patience(settingsSettle) {
 			return again(a.Poll, h, "the BMC takes its new settings")
 		}
 		return Result{}, err
@@ -61,10 +61,10 @@ func (a *Site) settings(ctx context.Context, c Call) (Result, error) {
 		return settingsDone(h, want, now, unsupported)
 	}
 	if !h.Asked.IsZero() {
-		if a.Clock().Sub(h.Asked) < settingsSettle {
+		if a.Clock().Sub(h.Asked) < a.patience(settingsSettle) {
 			return again(a.Poll, h, "waiting for the BMC to show %s", fields(diff))
 		}
-		return Result{}, fault.New(fault.NotApplied, "the BMC accepted %s and still shows the old value after %s", fields(diff), settingsSettle)
+		return Result{}, fault.New(fault.NotApplied, "the BMC accepted %s and still shows the old value after %s", fields(diff), a.patience(settingsSettle))
 	}
 	if len(h.Wrote) == 0 {
 		h.Wrote = diff

@@ -28,7 +28,13 @@ type Site struct {
 	Clock    func() time.Time
 	// Poll is the pause between two looks at something that changes slowly (power, a task).
 	Poll time.Duration
+	// Faster divides how long hardware may take, so that a test sees in seconds how production gives
+	// up in minutes. 0 and 1 change nothing; it goes with workflows.Timing.Faster.
+	Faster int
 }
+
+// patience is how long a may wait for something that takes hardware at most d.
+func (a *Site) patience(d time.Duration) time.Duration { return d / time.Duration(max(a.Faster, 1)) }
 
 // Register makes them known to a worker.
 func (a *Site) Register(r Registry) {
