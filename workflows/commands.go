@@ -55,8 +55,8 @@ func (r *run) listen(ctx workflow.Context) error {
 	return nil
 }
 
-// handle gives a command to the run and waits until it took effect. While an activity runs, it
-// answers at once: the command takes effect right after it.
+// handle gives a command to the run and waits until it took effect. A pause or an abort that comes
+// while an activity runs is answered at once: it takes effect right after it.
 func (r *run) handle(ctx workflow.Context, a operation.Action, c operation.Command) (operation.Reply, error) {
 	cmd, repeated := r.seen[c.ID]
 	if !repeated {
@@ -65,7 +65,8 @@ func (r *run) handle(ctx workflow.Context, a operation.Action, c operation.Comma
 	}
 	ctx, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
-	if err := workflow.Await(ctx, func() bool { return cmd.taken || r.calling }); err != nil {
+	later := func() bool { return r.calling && r.state != operation.Waiting }
+	if err := workflow.Await(ctx, func() bool { return cmd.taken || later() }); err != nil {
 		return operation.Reply{}, err
 	}
 	switch {

@@ -237,6 +237,20 @@ func (w *world) send(id string, a operation.Action, change ...func(*operation.Co
 	}, c)
 }
 
+// refused keeps the fault with which an Update is refused.
+func (w *world) refused(to **fault.Error) *testsuite.TestUpdateCallback {
+	return &testsuite.TestUpdateCallback{
+		OnAccept:   func() {},
+		OnReject:   func(err error) { *to, _ = operation.FaultOf(err) },
+		OnComplete: func(any, error) {},
+	}
+}
+
+// delay lets every call take d of workflow time; without it a call takes none.
+func (w *world) delay(d time.Duration) {
+	w.env.OnActivity(activities.ActivityStep, mock.Anything, mock.Anything).Return(w.step).After(d)
+}
+
 func (w *world) reply(id, text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
