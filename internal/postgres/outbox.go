@@ -92,12 +92,12 @@ func (r *Relay) listen(ctx context.Context, pause time.Duration, wake chan<- str
 			c := conn.Hijack() // a listening connection must not go back to the pool
 			_, err = c.Exec(ctx, "listen "+outboxChannel)
 			for err == nil {
-				if _, err = c.WaitForNotification(ctx); err == nil {
-					select {
-					case wake <- struct{}{}:
-					default:
-					}
+				// Once before waiting too: what came while nobody listened was not told.
+				select {
+				case wake <- struct{}{}:
+				default:
 				}
+				_, err = c.WaitForNotification(ctx)
 			}
 			c.Close(context.WithoutCancel(ctx))
 		}
