@@ -1,0 +1,118 @@
+package apitest
+
+import (
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cagenut/cagenut/internal/api"
+	"github.com/cagenut/cagenut/internal/api/client"
+	"github.com/cagenut/cagenut/internal/config"
+	"github.com/cagenut/cagenut/internal/firmware"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/profile"
+)
+
+// API is a running API with its fakes.
+type API struct {
+	URL    string
+	Store  *MemoryStore
+	Fleet  *Fleet
+	Runs   *Runs
+	Safe   *Safe
+	Server *api.Server
+	Clock  *Clock
+
+	mu       sync.Mutex
+	profiles []profile.Profile
+	problems error
+}
+
+// Clock is a clock that stands until it is moved.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// Now is the time.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Move moves it on.
+func (c *Clock) Move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// Start starts an API with a fleet of machines. It ends with the test.
+func Start(t testing.TB, machines int) *API {
+	t.Helper()
+	store := NewMemoryStore()
+	a := &API{Store: store, Fleet: NewFleet(machines), Runs: &Runs{Store: store}, Safe: &Safe{},
+		Clock: &Clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
+		profiles: []profile.Profile{{Name: "box", Version: 3, Match: profile.Match{DeviceTypes: []string{"box-1u"}},
+			BMC: profile.BMC{Protocol: "redfish", Account: "root"}}}}
+	files, err := firmware.Open(t.TempDir(), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Server, err = api.New(api.Options{Store: store, Steerer: a.Runs, Inventory: a.Fleet, Secrets: a.Safe, Firmware: files, Planner: TwoSteps,
+		Profiles: a.readProfiles, Sites: []string{"ams01", "fra01"}, Window: func(string) int { return 8 }, Version: "test",
+		MaxFirmware: 1 << 20, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Clock: a.Clock.Now, EventPoll: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(a.Server)
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(io.Discard, nil), slog.LevelError)
+	srv.Start()
+	t.Cleanup(srv.Close)
+	t.Cleanup(srv.CloseClientConnections)
+	a.URL = srv.URL
+	return a
+}
+
+func (a *API) readProfiles() ([]profile.Profile, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.profiles, a.problems
+}
+
+// SetProfiles changes what is in the profile folder.
+func (a *API) SetProfiles(ps []profile.Profile, problems config.Problems) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.profiles, a.problems = ps, nil
+	if problems != nil {
+		a.problems = problems
+	}
+}
+
+// Token makes a token and gives its secret.
+func (a *API) Token(t testing.TB, person string, role operation.Role, sites ...string) string {
+	t.Helper()
+	token, secret, err := api.NewToken(person, role, sites, "test", a.Clock.Now(), time.Time{})
+	if err == nil {
+		err = a.Store.CreateToken(t.Context(), token, api.Sum(secret))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+// As gives a client of a person with a role.
+func (a *API) As(t testing.TB, role operation.Role, sites ...string) *client.Client {
+	t.Helper()
+	c, err := client.New(a.URL, a.Token(t, string(role)+"-person", role, sites...), "test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
