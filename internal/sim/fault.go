@@ -1,0 +1,218 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Actions of a fault.
+const (
+	ActStatus         = "status"          // answers Status with Body
+	ActLatency        = "latency"         // answers after Delay
+	ActHang           = "hang"            // never answers
+	ActReset          = "reset"           // resets the connection
+	ActDrip           = "drip"            // answers a byte every Delay
+	ActHTML           = "html"            // answers 200 with a page for people
+	ActMalformed      = "malformed"       // answers half of the JSON
+	ActBig            = "big"             // answers with a body of Size bytes
+	ActWrongSerial    = "wrong-serial"    // answers with Serial in place of the machine's
+	ActStuckTask      = "stuck-task"      // does it, but the task never ends
+	ActCertificate    = "certificate"     // shows another certificate from now on, and resets
+	ActPowerIgnored   = "power-ignored"   // says yes to a reset and does nothing
+	ActExpiredSession = "expired-session" // forgets the session that asks
+	ActHold           = "hold"            // keeps the answer back until released or the client is gone
+)
+
+// Phases of a fault or hold, seen from the request's effect.
+const (
+	Before = "before"
+	After  = "after"
+)
+
+// Fault is a rule that spoils answers. Empty selectors match everything.
+type Fault struct {
+	ID      string `json:"id"`      // given by the box
+	Machine string `json:"machine"` // name
+	Method  string `json:"method"`
+	Path    string `json:"path"`  // regular expression on the path, unanchored
+	Phase   string `json:"phase"` // before (default) or after the request's effect
+	Action  string `json:"action"`
+	Count   int    `json:"count"` // how often it fires; 0 means once, negative for ever
+	// Mutating restricts the rule to requests that change something. Holds always are.
+	Mutating bool `json:"mutating,omitempty"`
+
+	Status  int    `json:"status,omitempty"`
+	Body    string `json:"body,omitempty"`
+	DelayMS int    `json:"delay_ms,omitempty"`
+	Size    int    `json:"size,omitempty"`
+	Serial  string `json:"serial,omitempty"`
+
+	Fired int `json:"fired"` // counted by the box
+
+	path *regexp.Regexp
+}
+
+func (f *Fault) left() bool { return f.Count < 0 || f.Fired < max(1, f.Count) }
+
+func (f *Fault) check() error {
+	var err error
+	if f.path, err = regexp.Compile(f.Path); err != nil {
+		return fmt.Errorf("fault path %q: %w", f.Path, err)
+	}
+	if f.Phase == "" {
+		f.Phase = Before
+	}
+	if f.Phase != Before && f.Phase != After {
+		return fmt.Errorf("fault phase %q: use before or after", f.Phase)
+	}
+	switch f.Action {
+	case ActStatus:
+		if f.Status < 100 || f.Status > 599 {
+			return fmt.Errorf("fault status %d: use 100 to 599", f.Status)
+		}
+	case ActLatency, ActDrip:
+		if f.DelayMS <= 0 {
+			return fmt.Errorf("fault delay_ms %d: %s needs 1 or more", f.DelayMS, f.Action)
+		}
+	case ActWrongSerial:
+		if f.Serial == "" {
+			return fmt.Errorf("fault serial: %s needs one", f.Action)
+		}
+	case ActStuckTask, ActPowerIgnored, ActExpiredSession, ActCertificate:
+		if f.Phase == After {
+			return fmt.Errorf("fault phase after: %s happens before the effect", f.Action)
+		}
+	case ActHang, ActReset, ActHTML, ActMalformed, ActBig, ActHold:
+	default:
+		return fmt.Errorf("fault action %q is unknown", f.Action)
+	}
+	return nil
+}
+
+// Hold is a request whose answer is kept back.
+type Hold struct {
+	ID      string    `json:"id"`
+	Fault   string    `json:"fault"`
+	Machine string    `json:"machine"`
+	Method  string    `json:"method"`
+	Path    string    `json:"path"`
+	Phase   string    `json:"phase"`
+	Since   time.Time `json:"since"`
+
+	release chan struct{}
+}
+
+// faults is the list of rules and of holds.
+type faults struct {
+	mu    sync.Mutex
+	last  int
+	rules []*Fault
+	holds []*Hold
+}
+
+func (l *faults) add(f Fault) (Fault, error) {
+	if err := f.check(); err != nil {
+		return Fault{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last++
+	f.ID, f.Fired = "f"+strconv.Itoa(l.last), 0
+	l.rules = append(l.rules, &f)
+	return f, nil
+}
+
+// remove drops one rule, or all when id is empty. Holds stay until they are released.
+func (l *faults) remove(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.rules)
+	l.rules = slices.DeleteFunc(l.rules, func(f *Fault) bool { return id == "" || f.ID == id })
+	return len(l.rules) < n || id == ""
+}
+
+func (l *faults) list() []Fault {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := []Fault{}
+	for _, f := range l.rules {
+		out = append(out, *f)
+	}
+	return out
+}
+
+// take counts and gives the rules that fire now, in the order in which they were added: at most one
+// that ends the answer, after any number that only delay it.
+func (l *faults) take(machine, method, path, phase string) []Fault {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []Fault
+	for _, f := range l.rules {
+		mutating := method != http.MethodGet && method != http.MethodHead
+		switch {
+		case !f.left(), f.Phase != phase,
+			f.Machine != "" && f.Machine != machine,
+			f.Method != "" && !strings.EqualFold(f.Method, method),
+			!mutating && (f.Mutating || f.Action == ActHold),
+			!f.path.MatchString(path):
+			continue
+		}
+		f.Fired++
+		out = append(out, *f)
+		if f.Action != ActLatency && f.Action != ActHold {
+			break
+		}
+	}
+	return out
+}
+
+// hold keeps a request until somebody releases it; it tells whether the client is still there.
+func (l *faults) hold(ctx context.Context, f Fault, machine, method, path string, now time.Time) bool {
+	h := &Hold{Fault: f.ID, Machine: machine, Method: method, Path: path, Phase: f.Phase, Since: now, release: make(chan struct{})}
+	l.mu.Lock()
+	l.last++
+	h.ID = "h" + strconv.Itoa(l.last)
+	l.holds = append(l.holds, h)
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		l.holds = slices.DeleteFunc(l.holds, func(x *Hold) bool { return x == h })
+		l.mu.Unlock()
+	}()
+	select {
+	case <-h.release:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (l *faults) release(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, h := range l.holds {
+		if h.ID == id {
+			close(h.release)
+			l.holds = slices.Delete(l.holds, i, i+1)
+			return true
+		}
+	}
+	return false
+}
+
+func (l *faults) waiting() []Hold {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := []Hold{}
+	for _, h := range l.holds {
+		out = append(out, *h)
+	}
+	return out
+}
