@@ -152,6 +152,11 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 		return
 	}
+	// Whoever sends it, bmclib too: every request comes through the broker, with its session.
+	if r.Header.Get("X-Auth-Token") != "token-0" || r.Header.Get("Authorization") != "" {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := r.Method + " " + path

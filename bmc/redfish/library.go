@@ -9,17 +9,20 @@ import (
 	"net/http"
 	"strings"
 
-	bmclib "github.com/bmc-toolbox/bmclib/v2"
+	provider "github.com/bmc-toolbox/bmclib/v2/providers/redfish"
 	"github.com/go-logr/logr"
 
 	"github.com/cagenut/cagenut/bmc"
 )
 
-// library lets bmclib do one thing. It gets a client of its own each time, because a client of
-// bmclib is not safe for concurrent use, over the broker's connection: with Basic authentication
-// asked for it opens no session, and the broker replaces what it sends by the session that is there.
-// The provider is named: bmclib by itself would try all, and send the password to each vendor's login.
-func (c *Controller) library(ctx context.Context, p *place, do func(context.Context, *bmclib.Client) (bool, error)) error {
+// library lets bmclib's Redfish provider do one thing. It gets a provider of its own each time,
+// because those are not safe for concurrent use, over the broker's connection: with Basic
+// authentication asked for it opens no session, and the broker replaces what it sends by the login
+// that is there.
+//
+// The provider is used by itself, without bmclib.Client: that one, in v2.3.5, drops the HTTP client
+// that WithRedfishHTTPClient gives it and dials past the broker, its pin and its session.
+func (c *Controller) library(ctx context.Context, p *place, do func(context.Context, *provider.Conn) (bool, error)) error {
 	host, port, err := net.SplitHostPort(c.conn.Host())
 	if err != nil {
 		return err
@@ -28,14 +31,12 @@ func (c *Controller) library(ctx context.Context, p *place, do func(context.Cont
 		host = "[" + host + "]"
 	}
 	rt := &boundTransport{ctx: ctx, next: c.conn.RoundTripper(), judge: c.conn.Judge}
-	l := bmclib.NewClient(host, "broker", "broker",
-		bmclib.WithLogger(logr.Discard()),
-		bmclib.WithRedfishHTTPClient(&http.Client{Transport: rt}),
-		bmclib.WithRedfishPort(port),
-		bmclib.WithRedfishUseBasicAuth(true),
-		bmclib.WithRedfishEtagMatchDisabled(true),
-		bmclib.WithRedfishSystemName(p.name))
-	l.Registry.Drivers = l.Registry.For("gofish")
+	l := provider.New(host, "broker", "broker", logr.Discard(),
+		provider.WithHttpClient(&http.Client{Transport: rt}),
+		provider.WithPort(port),
+		provider.WithUseBasicAuth(true),
+		provider.WithEtagMatchDisabled(true),
+		provider.WithSystemName(p.name))
 	if err := l.Open(ctx); err != nil {
 		return c.fromLibrary(rt, err)
 	}

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"slices"
 
-	bmclib "github.com/bmc-toolbox/bmclib/v2"
+	provider "github.com/bmc-toolbox/bmclib/v2/providers/redfish"
 
 	"github.com/cagenut/cagenut/bmc/broker"
 )
@@ -65,7 +65,7 @@ func (c *Controller) InsertMedia(ctx context.Context, url string) error {
 	// VirtualMedia.Image).
 	i := slices.IndexFunc(cds, func(d object) bool { return d.action("VirtualMedia.InsertMedia") != "" })
 	if i >= 0 && !p.unnamed {
-		err = c.library(ctx, p, func(ctx context.Context, l *bmclib.Client) (bool, error) { return l.SetVirtualMedia(ctx, "CD", url) })
+		err = c.library(ctx, p, func(ctx context.Context, l *provider.Conn) (bool, error) { return l.SetVirtualMedia(ctx, "CD", url) })
 	} else if i >= 0 {
 		_, err = c.conn.Do(ctx, http.MethodPost, cds[i].action("VirtualMedia.InsertMedia"), map[string]any{"Image": url}, broker.Options{})
 	} else {
@@ -99,7 +99,7 @@ func (c *Controller) EjectMedia(ctx context.Context) error {
 	}
 	// bmclib looks at the first drive only, and says yes when that was empty.
 	if inserted(cds[0]) && cds[0].action("VirtualMedia.EjectMedia") != "" && !p.unnamed {
-		err = c.library(ctx, p, func(ctx context.Context, l *bmclib.Client) (bool, error) { return l.SetVirtualMedia(ctx, "CD", "") })
+		err = c.library(ctx, p, func(ctx context.Context, l *provider.Conn) (bool, error) { return l.SetVirtualMedia(ctx, "CD", "") })
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"slices"
 
-	bmclib "github.com/bmc-toolbox/bmclib/v2"
+	provider "github.com/bmc-toolbox/bmclib/v2/providers/redfish"
 
 	"github.com/cagenut/cagenut/bmc"
 	"github.com/cagenut/cagenut/bmc/broker"
@@ -73,9 +73,9 @@ func (c *Controller) SetPower(ctx context.Context, action bmc.PowerAction) error
 	// does not know, and systems it tells apart by Name, not by Id.
 	switch {
 	case kind == "On" && !p.unnamed:
-		err = c.library(ctx, p, func(ctx context.Context, l *bmclib.Client) (bool, error) { return l.SetPowerState(ctx, "on") })
+		err = c.library(ctx, p, func(ctx context.Context, l *provider.Conn) (bool, error) { return l.PowerSet(ctx, "on") })
 	case kind == "ForceOff" && !p.unnamed:
-		err = c.library(ctx, p, func(ctx context.Context, l *bmclib.Client) (bool, error) { return l.SetPowerState(ctx, "off") })
+		err = c.library(ctx, p, func(ctx context.Context, l *provider.Conn) (bool, error) { return l.PowerSet(ctx, "off") })
 	default:
 		_, err = c.conn.Do(ctx, http.MethodPost, target, map[string]string{"ResetType": kind}, broker.Options{})
 	}
