@@ -1,6 +1,9 @@
 package quirks
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"slices"
+)
 
 // rsaKeyExchange are the suites that old BMCs need and that Go no longer offers by default.
 var rsaKeyExchange = []uint16{
@@ -92,3 +95,7 @@ var table = []Quirk{
 		Types:  map[string]string{"DellCertificate": "Certificate"},
 	},
 }
+
+// OldCipherSuites are the suites of BMCs that offer RSA key exchange only (iLO 4, iDRAC 7 and 8):
+// for a first contact, when nothing is known yet that a quirk could match.
+func OldCipherSuites() []uint16 { return slices.Clone(rsaKeyExchange) }

@@ -71,5 +71,6 @@ func New(s Streams) *cobra.Command {
 		return &ExitError{Code: ExitUsage, Err: fmt.Errorf("%w\nSee '%s --help'.", err, c.CommandPath())}
 	})
 	root.PersistentFlags().StringP("output", "o", "table", "output format: table, json or yaml")
+	root.AddCommand(newBMCCommand(s))
 	return root
 }

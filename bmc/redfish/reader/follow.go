@@ -13,14 +13,18 @@ type Sections uint16
 // The sections.
 const (
 	SectionProcessors Sections = 1 << iota
-	SectionMemory
-	SectionStorage
-	SectionNetwork
-	SectionPower
-	SectionThermal
-	SectionPCIe
-	SectionFirmware
-	SectionSummary // BIOS version, Secure Boot: what stands in single resources of a system
+	SectionMemory              // DIMMs
+	SectionStorage             // controllers and drives
+	SectionVolumes             // RAID volumes and namespaces
+	SectionNetwork             // host interfaces, NICs and their ports
+	SectionFunctions           // functions of NICs
+	SectionManagers            // the managers' own interfaces
+	SectionPower               // power supplies
+	SectionThermal             // fans and temperatures
+	SectionPCIe                // PCIe devices
+	SectionFirmware            // the update service's list
+	SectionBIOS                // attributes
+	SectionSecureBoot          // Secure Boot
 
 	AllSections = 1<<iota - 1
 )
@@ -31,20 +35,27 @@ var sectionOf = map[string]Sections{
 	"Processors": SectionProcessors, "SubProcessors": SectionProcessors, "GraphicsControllers": SectionProcessors,
 	"Memory": SectionMemory,
 
-	"Storage": SectionStorage, "SimpleStorage": SectionStorage, "Drives": SectionStorage, "Volumes": SectionStorage,
+	"Storage": SectionStorage, "SimpleStorage": SectionStorage, "Drives": SectionStorage,
 	"Controllers": SectionStorage, "StorageEnclosures": SectionStorage, "SmartStorage": SectionStorage,
 	"ArrayControllers": SectionStorage, "HostBusAdapters": SectionStorage, "PhysicalDrives": SectionStorage,
-	"DiskDrives": SectionStorage, "LogicalDrives": SectionStorage, "UnconfiguredDrives": SectionStorage,
+	"DiskDrives": SectionStorage, "UnconfiguredDrives": SectionStorage,
+	"Volumes": SectionVolumes, "LogicalDrives": SectionVolumes,
 
 	"EthernetInterfaces": SectionNetwork, "NetworkInterfaces": SectionNetwork, "NetworkAdapters": SectionNetwork,
 	"NetworkAdapter": SectionNetwork, "BaseNetworkAdapters": SectionNetwork, "NetworkPorts": SectionNetwork,
-	"Ports": SectionNetwork, "NetworkDeviceFunctions": SectionNetwork,
+	"Ports": SectionNetwork, "NetworkDeviceFunctions": SectionFunctions,
 
 	"Power": SectionPower, "PowerSubsystem": SectionPower, "PowerSupplies": SectionPower,
 	"Thermal": SectionThermal, "ThermalSubsystem": SectionThermal, "Fans": SectionThermal, "ThermalMetrics": SectionThermal,
 	"PCIeDevices": SectionPCIe, "PCIeDevice": SectionPCIe, "PCIeFunctions": SectionPCIe,
 	"UpdateService": SectionFirmware, "FirmwareInventory": SectionFirmware,
-	"SecureBoot": SectionSummary,
+	"Bios": SectionBIOS, "SecureBoot": SectionSecureBoot,
+}
+
+// olderView are links that bmc.ScopeHardware leaves out where the resource also has the other link:
+// the other tells the same parts, in one answer.
+var olderView = map[string]string{
+	"PowerSubsystem": "Power", "ThermalSubsystem": "Thermal", "SimpleStorage": "Storage",
 }
 
 // machineLinks lead to who the machine is, in every scope.
@@ -78,7 +89,10 @@ func (w *walker) wants(l link, from item) (rank int, ok bool) {
 	case bmc.ScopeIdentity:
 		return 0, false
 	case bmc.ScopeHardware:
-		return rankHardware, hardware && w.opt.Sections&section != 0
+		if l.via == "EthernetInterfaces" && under(l.key, "Managers") != "" {
+			section = SectionManagers
+		}
+		return rankHardware, hardware && w.opt.Sections&section != 0 && !w.toldBetter(l, from)
 	}
 	switch {
 	case hardware:
@@ -87,6 +101,21 @@ func (w *walker) wants(l link, from item) (rank int, ok bool) {
 		return rankLog, true
 	}
 	return rankRest, true
+}
+
+// toldBetter: see olderView; controllers that stand inside their Storage need no resource either.
+func (w *walker) toldBetter(l link, from item) bool {
+	if l.via == "SimpleStorage" && l.aside {
+		return true // a Storage that points to its simple view
+	}
+	r := w.resources[from.key]
+	if r == nil {
+		return false
+	}
+	if other := olderView[l.via]; other != "" {
+		return r.v.get(other).exists()
+	}
+	return l.via == "Controllers" && r.v.get("StorageControllers").len() > 0
 }
 
 // wantsMember: sensors are many and slow where they cannot be had in one answer. Only those that

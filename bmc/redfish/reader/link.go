@@ -10,7 +10,8 @@ type link struct {
 	path string // as given, without host and fragment
 	key  string // path without the trailing slash: the resource's identity
 	via  string // the property that held it; for a member of a collection, "Members"
-	oem  bool   // it stands in an OEM section
+	// aside is set in Links and the like: it leads to what also has a place of its own in the tree.
+	aside bool
 }
 
 // badLink is a reference that is not followed, with the reason code.
@@ -76,8 +77,8 @@ func keyOf(path string) string {
 // links gives every reference in a resource but those in its actions and annotations. Old services
 // write {"href": "..."} for {"@odata.id": "..."}. A resource's own @odata.id is not a reference.
 func links(v value, host string) (found []link, bad []badLink) {
-	var walk func(v value, via string, oem, root bool)
-	add := func(ref, via string, oem bool) {
+	var walk func(v value, via string, aside, root bool)
+	add := func(ref, via string, aside bool) {
 		if ref == "" {
 			return
 		}
@@ -86,10 +87,10 @@ func links(v value, host string) (found []link, bad []badLink) {
 		case reason != "":
 			bad = append(bad, badLink{uri: clip(ref, 300), reason: reason, detail: "link in " + via})
 		default:
-			found = append(found, link{path: path, key: keyOf(path), via: via, oem: oem})
+			found = append(found, link{path: path, key: keyOf(path), via: via, aside: aside})
 		}
 	}
-	walk = func(v value, via string, oem, root bool) {
+	walk = func(v value, via string, aside, root bool) {
 		v.each(func(name string, child value) bool {
 			switch child.node().kind {
 			case kindString:
@@ -97,23 +98,19 @@ func links(v value, host string) (found []link, bad []badLink) {
 					break
 				}
 				if name == "@odata.id" || name == "href" {
-					add(child.str(), via, oem)
+					add(child.str(), via, aside)
 				}
 			case kindObject:
-				if name == "Actions" || strings.HasPrefix(name, "@") && name != "@Redfish.Settings" || name == "self" {
+				if name == "Actions" || strings.HasPrefix(name, "@") || name == "self" { // for settings see settings
 					break
 				}
-				next, inOEM := via, oem
-				if name != "" && name != "Links" && name != "links" {
-					next = name
+				if name == "" {
+					walk(child, via, aside, false)
+				} else if name == "Links" || name == "links" {
+					walk(child, via, true, false)
+				} else {
+					walk(child, name, aside || name == "RelatedItem", false)
 				}
-				if name == "Oem" {
-					inOEM = true
-				}
-				if name == "@Redfish.Settings" {
-					break // see settings
-				}
-				walk(child, next, inOEM, false)
 			case kindArray:
 				if name == "Actions" || strings.HasPrefix(name, "@") {
 					break
@@ -125,7 +122,7 @@ func links(v value, host string) (found []link, bad []badLink) {
 				if name == "Member" || name == "Items" {
 					next = "Members"
 				}
-				walk(child, next, oem, false)
+				walk(child, next, aside || name == "RelatedItem", false)
 			}
 			return true
 		})

@@ -76,6 +76,9 @@ type walker struct {
 	inFlight  int
 	limit     int // requests at once
 	seen      map[string]bool
+	done      map[string]bool   // collections that were answered, or were not
+	waiting   map[string][]item // members that something links to, until their collection is done
+	later     []item            // members that something links to, until nothing else is left
 	resources map[string]*resource
 	pending   map[string]bool // settings for the next boot
 	biosLater map[string]bool // of these, the ones that are read
@@ -103,7 +106,7 @@ type walker struct {
 
 func newWalker(get Getter, o Options) *walker {
 	w := &walker{get: get, opt: o, host: hostOf(o.URL), limit: o.InFlight,
-		seen: map[string]bool{}, resources: map[string]*resource{}, pending: map[string]bool{},
+		seen: map[string]bool{}, done: map[string]bool{}, waiting: map[string][]item{}, resources: map[string]*resource{}, pending: map[string]bool{},
 		biosLater: map[string]bool{}, members: map[string]int{}, used: map[string]bool{}}
 	w.wake = sync.NewCond(&w.mu)
 	w.learn(quirks.Facts{})
@@ -185,6 +188,12 @@ func (w *walker) run(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wall = time.Since(w.began)
+	if w.stopped != "" {
+		for collection := range w.waiting {
+			w.release(collection)
+		}
+		w.releaseLater()
+	}
 	for w.queue.Len() > 0 {
 		it := heap.Pop(&w.queue).(item)
 		w.note(it.path, w.stopped, "not asked for: the reading had ended")
@@ -208,6 +217,10 @@ func (w *walker) work(ctx context.Context) {
 	for {
 		for w.stopped == "" && (w.queue.Len() == 0 || w.inFlight >= w.limit) {
 			if w.queue.Len() == 0 && w.inFlight == 0 {
+				if w.releaseLater() {
+					w.wake.Broadcast()
+					continue
+				}
 				return
 			}
 			w.wake.Wait()
@@ -254,6 +267,7 @@ func (w *walker) visit(ctx context.Context, it item) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	defer w.release(it.key)
 	if fail != nil {
 		w.failed(it, fail)
 		return
@@ -357,15 +371,57 @@ func (w *walker) followAll(it item, all []link) {
 		return
 	}
 	for _, l := range all {
-		if w.seen[l.key] {
+		if w.seen[l.key] || memberLike(l) {
+			continue
+		}
+		if rank, ok := w.wants(l, it); ok {
+			w.push(item{link: l, rank: rank, depth: it.depth + 1})
+		}
+	}
+	for _, l := range all {
+		if w.seen[l.key] || !memberLike(l) {
 			continue
 		}
 		rank, ok := w.wants(l, it)
 		if !ok {
 			continue
 		}
-		w.push(item{link: l, rank: rank, depth: it.depth + 1})
+		next := item{link: l, rank: rank, depth: it.depth + 1, member: true}
+		switch collection := parentOf(l.key); {
+		case w.seen[collection] && !w.done[collection]:
+			w.waiting[collection] = append(w.waiting[collection], next)
+		case l.aside:
+			w.later = append(w.later, next)
+		default:
+			w.push(next)
+		}
 	}
+}
+
+// memberLike tells whether a link leads past a collection to one of its members. Such links wait:
+// the collection may come expanded, with the member in it.
+func memberLike(l link) bool {
+	return l.via != "Members" && collectionTypes[lastSegment(parentOf(l.key))] != ""
+}
+
+// release queues the members that waited for a collection. Call with mu held.
+func (w *walker) release(collection string) {
+	w.done[collection] = true
+	for _, it := range w.waiting[collection] {
+		w.push(it)
+	}
+	delete(w.waiting, collection)
+}
+
+// releaseLater queues what waited until nothing else was left, and tells whether that was anything.
+// Call with mu held.
+func (w *walker) releaseLater() bool {
+	all := w.later
+	w.later = nil
+	for _, it := range all {
+		w.push(it)
+	}
+	return w.queue.Len() > 0
 }
 
 // isPending tells whether a path holds settings for the next boot, which are not hardware.
