@@ -37,7 +37,7 @@ func Install(f plan.Facts, p profile.Profile, images func(file string) (plan.Ima
 		Profile: fmt.Sprintf("%s@%d", p.Name, p.Version),
 		Status:  f.Status,
 		BMC:     plan.BMC{Protocol: p.BMC.Protocol, Address: f.OOB.Addr().String(), Account: p.BMC.Account},
-		Reads:   plan.Reads(f),
+		Reads:   append(plan.Reads(f), in.profileRead()),
 		Steps: []plan.Step{
 			in.preflight(),
 			in.identity(),
@@ -234,6 +234,16 @@ func (in *install) hardware() plan.Step {
 	}
 }
 
+// profileRead is the profile that the plan was made from. Preflight does not look at it again: what
+// the profile asks for stands in the steps, and is what was approved.
+func (in *install) profileRead() plan.Read {
+	sum, err := plan.Digest(in.profile)
+	if err != nil { // a profile is plain data that was read from a file
+		panic(err)
+	}
+	return plan.Read{Object: "profile " + in.profile.Name, Field: "content", SHA256: sum}
+}
+
 // images finds the profile's firmware files in the store, and notes those that are missing.
 func (in *install) images(find func(file string) (plan.Image, error)) []plan.Image {
 	var out []plan.Image
@@ -270,7 +280,11 @@ func (in *install) reboots(most int) []plan.Write {
 	if most == 0 {
 		return nil
 	}
-	return []plan.Write{in.bmc("host", "power", fmt.Sprintf("off and on again, at most %d times", most))}
+	often := "once"
+	if most > 1 {
+		often = fmt.Sprintf("%d times", most)
+	}
+	return []plan.Write{in.bmc("host", "power", "off and on again, at most "+often)}
 }
 
 // unless marks a step that this machine needs not, or that its BMC cannot carry.

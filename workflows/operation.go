@@ -59,14 +59,17 @@ func (e executor) Operation(ctx workflow.Context, in operation.Start) (operation
 			workflow.Go(work, func(c workflow.Context) { o.adopt(c, id) })
 		}
 	}
-	for len(o.pending)+len(o.live) > 0 {
+	finished := workflow.GetSignalChannel(ctx, operation.SignalFinished)
+	for {
 		o.woken = false
+		if o.hear(finished); len(o.pending)+len(o.live) == 0 {
+			break
+		}
 		suggested := workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 		switch {
 		case o.aborting && len(o.pending) > 0:
 			o.drop(work)
 		case o.mayRenew(ctx):
-			o.drain(ctx)
 			return operation.Tally{}, workflow.NewContinueAsNewError(ctx, operation.WorkflowOperation, o.carry())
 		case !suggested && !o.paused && len(o.pending) > 0 && len(o.live) < max(in.Window, 1):
 			id := o.pending[0]
@@ -75,7 +78,7 @@ func (e executor) Operation(ctx workflow.Context, in operation.Start) (operation
 			o.starting++
 			workflow.Go(work, func(c workflow.Context) { o.start(c, id) })
 		default:
-			if err := workflow.Await(work, func() bool { return o.woken || o.mayRenew(ctx) }); err != nil {
+			if err := workflow.Await(work, func() bool { return o.woken || finished.Len() > 0 || o.mayRenew(ctx) }); err != nil {
 				return o.tally, err
 			}
 		}
@@ -153,7 +156,10 @@ func (o *fleet) child(ctx workflow.Context, id asset.ID, started func()) (operat
 	}
 	started()
 	var out operation.Outcome
-	if err := f.Get(ctx, &out); err != nil {
+	switch err := f.Get(ctx, &out); {
+	case temporal.IsCanceledError(err):
+		out = operation.Outcome{Asset: id, State: operation.Aborted}
+	case err != nil:
 		workflow.GetLogger(ctx).Error("a run ended without telling how", "asset", id, "error", err)
 		out = operation.Outcome{Asset: id, State: operation.Failed}
 	}
@@ -235,9 +241,9 @@ func (o *fleet) abort(c operation.Command) {
 	o.woken = true
 }
 
-// drain hears the signals that came with the workflow's last task: they do not reach the next run.
-func (o *fleet) drain(ctx workflow.Context) {
-	finished := workflow.GetSignalChannel(ctx, operation.SignalFinished)
+// hear takes in the ends that runs have signalled. It is called by the loop itself and not in a
+// coroutine of its own: then no signal can be between the two when the workflow continues as new.
+func (o *fleet) hear(finished workflow.ReceiveChannel) {
 	for {
 		var out operation.Outcome
 		if !finished.ReceiveAsync(&out) {
@@ -247,17 +253,9 @@ func (o *fleet) drain(ctx workflow.Context) {
 	}
 }
 
-// listen sets the handlers of commands and of the runs' ends. Commands on the operation steer what
+// listen sets the handlers of commands. Commands on the operation steer what
 // has not been started; the client tells the live runs itself.
 func (o *fleet) listen(ctx workflow.Context) error {
-	finished := workflow.GetSignalChannel(ctx, operation.SignalFinished)
-	workflow.Go(ctx, func(c workflow.Context) {
-		for {
-			var out operation.Outcome
-			finished.Receive(c, &out)
-			o.ended(out)
-		}
-	})
 	for _, action := range []operation.Action{operation.Pause, operation.Resume, operation.Abort} {
 		handler := func(ctx workflow.Context, c operation.Command) (operation.Reply, error) {
 			switch action {
