@@ -65,11 +65,11 @@ func (s *Server) importManifest(w http.ResponseWriter, c *call) error {
 	if err := s.audit(c, "bmc.import", "manifest", "", ""); err != nil {
 		return err
 	}
-	imported, unchanged, err := s.o.Secrets.ImportManifest(c.Context(), c.Body)
+	got, err := s.o.Secrets.ImportManifest(c.Context(), c.Body)
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, wire.Imported{Imported: imported, Unchanged: unchanged})
+	return answer(w, http.StatusOK, got)
 }
 
 func (s *Server) netboxSetup(w http.ResponseWriter, c *call) error {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/cagenut/cagenut/internal/api/wire"
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
@@ -71,7 +72,7 @@ type Secrets interface {
 	Has(ctx context.Context, machines []Machine) (map[asset.ID]bool, error)
 	// ImportManifest reads a CSV of factory passwords. A bad row is fault.Invalid with every bad row
 	// in its details, and nothing is imported.
-	ImportManifest(ctx context.Context, csv io.Reader) (imported, unchanged int, err error)
+	ImportManifest(ctx context.Context, csv io.Reader) (wire.Imported, error)
 	// Candidates, Propose and Promote are what the steps of a site's worker need.
 	Candidates(ctx context.Context, a asset.Ref, account string) ([]Candidate, error)
 	Propose(ctx context.Context, a asset.Ref, account string, length int) (Candidate, error)

@@ -24,7 +24,7 @@ type Source struct {
 // envPrefix begins every environment variable of ours. Those of notOurs are read elsewhere.
 const envPrefix = "CAGENUT_"
 
-var notOurs = []string{"CAGENUT_URL", "CAGENUT_TOKEN", "CAGENUT_CONFIG", "CAGENUT_DATA"}
+var notOurs = []string{"CAGENUT_URL", "CAGENUT_TOKEN", "CAGENUT_CA_FILE", "CAGENUT_CONFIG", "CAGENUT_DATA"}
 
 // Load reads the configuration. The error is of type Problems and lists all that is wrong.
 func Load(src Source) (*Config, error) {
@@ -44,7 +44,8 @@ func Load(src Source) (*Config, error) {
 	keys := scalarKeys(reflect.TypeFor[Config](), "")
 	for _, kv := range src.Env {
 		name, v, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, envPrefix) || slices.Contains(notOurs, name) || strings.HasPrefix(name, "CAGENUT_TEST_") {
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains(notOurs, name) || strings.HasPrefix(name, "CAGENUT_TEST_") ||
+			strings.HasPrefix(name, "CAGENUT_BMC_PASSWORD") {
 			continue
 		}
 		i := slices.IndexFunc(keys, func(k string) bool { return EnvName(k) == name })

@@ -15,6 +15,15 @@ import (
 // error is of type Problems and lists all problems of all files. A folder without profiles is a
 // problem too.
 func LoadProfiles(dir string) ([]profile.Profile, error) {
+	files, err := ProfileFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	return LoadProfileFiles(files)
+}
+
+// ProfileFiles lists the files of a folder that LoadProfiles reads.
+func ProfileFiles(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, Problems{{File: dir, Reason: reason(err), Remedy: "name the folder that holds the profiles"}}
@@ -28,7 +37,7 @@ func LoadProfiles(dir string) ([]profile.Profile, error) {
 	if len(files) == 0 {
 		return nil, Problems{{File: dir, Reason: "no .yaml file is in it", Remedy: "put one profile a file there"}}
 	}
-	return LoadProfileFiles(files)
+	return files, nil
 }
 
 // LoadProfileFiles is LoadProfiles for files by name.

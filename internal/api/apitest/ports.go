@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/cagenut/cagenut/internal/api"
+	"github.com/cagenut/cagenut/internal/api/wire"
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
@@ -231,10 +232,11 @@ func (s *Safe) Has(_ context.Context, machines []api.Machine) (map[asset.ID]bool
 }
 
 // ImportManifest counts lines.
-func (s *Safe) ImportManifest(_ context.Context, csv io.Reader) (imported, unchanged int, err error) {
+func (s *Safe) ImportManifest(_ context.Context, csv io.Reader) (wire.Imported, error) {
+	var got wire.Imported
 	raw, err := io.ReadAll(csv)
 	if err != nil {
-		return 0, 0, err
+		return got, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -245,15 +247,15 @@ func (s *Safe) ImportManifest(_ context.Context, csv io.Reader) (imported, uncha
 		text := strings.TrimSpace(string(line))
 		switch {
 		case !strings.Contains(text, ","):
-			return 0, 0, fault.New(fault.Invalid, "row %q has no password", text)
+			return wire.Imported{}, fault.New(fault.Invalid, "row %q has no password", text)
 		case s.rows[text]:
-			unchanged++
+			got.Unchanged++
 		default:
 			s.rows[text] = true
-			imported++
+			got.Imported++
 		}
 	}
-	return imported, unchanged, nil
+	return got, nil
 }
 
 // Candidates gives the factory's.

@@ -120,8 +120,9 @@ func (t CreatedToken) GoString() string { return t.String() }
 
 // Imported is the outcome of importing factory passwords.
 type Imported struct {
-	Imported  int `json:"imported"`
-	Unchanged int `json:"unchanged"`
+	Imported  int `json:"imported"`  // new here
+	Changed   int `json:"changed"`   // another password than before
+	Unchanged int `json:"unchanged"` // known already
 }
 
 // FirmwareCheck is the outcome of verifying one stored file.

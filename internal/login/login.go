@@ -1,0 +1,89 @@
+// Package login keeps where the API is and the token for it, between `cagenut login` (or cagenut-dev)
+// that writes and every other command that reads. A file holds one login, is readable by its owner
+// alone, and is replaced as a whole. The package holds no state.
+package login
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Login is one login.
+type Login struct {
+	URL    string `json:"url"`
+	Token  string `json:"token"`
+	CAFile string `json:"ca_file,omitempty"` // of a private CA; empty: the system's
+}
+
+// String hides the token.
+func (l Login) String() string { return l.URL }
+
+// GoString hides the token from %#v.
+func (l Login) GoString() string { return "login.Login{" + l.URL + "}" }
+
+// Path is where `cagenut login` keeps its login, and DevPath where cagenut-dev leaves one; commands
+// read the first, else the second.
+func Path() (string, error) { return inConfigDir("login.json") }
+
+// DevPath is the file of cagenut-dev.
+func DevPath() (string, error) { return inConfigDir("dev.json") }
+
+func inConfigDir(name string) (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("the folder for logins: %w (set HOME or XDG_CONFIG_HOME)", err)
+	}
+	return filepath.Join(dir, "cagenut", name), nil
+}
+
+// Load reads a file; false when there is none. A file that others can read is an error: its token may
+// be known.
+func Load(path string) (Login, bool, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Login{}, false, nil
+	}
+	if err != nil {
+		return Login{}, false, fmt.Errorf("login: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return Login{}, false, fmt.Errorf("login: others can read %s; run `chmod 600 %s` and `cagenut login` with a new token", path, path)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return Login{}, false, fmt.Errorf("login: %w", err)
+	}
+	var l Login
+	if err := json.Unmarshal(raw, &l); err != nil || l.URL == "" || l.Token == "" {
+		return Login{}, false, fmt.Errorf("login: %s is not what `cagenut login` writes; run it again", path)
+	}
+	return l, true, nil
+}
+
+// Save writes a file.
+func Save(path string, l Login) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("login: %w", err)
+	}
+	raw, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return fmt.Errorf("login: %w", err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".login-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("login: %w", err)
+	}
+	defer os.Remove(tmp.Name()) // gone already after the rename
+	_, err = tmp.Write(append(raw, '\n'))
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("login: %w", err)
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return fmt.Errorf("login: %w", err)
+	}
+	return nil
+}
