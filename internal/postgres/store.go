@@ -26,6 +26,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,7 +37,8 @@ import (
 
 // Store is Cagenut's memory in one PostgreSQL database.
 type Store struct {
-	pool *pgxpool.Pool
+	pool  *pgxpool.Pool
+	audit atomic.Pointer[AuditKeeper] // nil: this process cannot verify the audit chain
 }
 
 // The limits of one connection. A transaction of ours takes milliseconds; what lasts longer hangs,
