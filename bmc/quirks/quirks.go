@@ -130,33 +130,58 @@ func contains(fact string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(fact, strings.ToLower(p)) })
 }
 
-// PathMatches tells whether a path pattern fits a URI path. A pattern is one or more whole path
-// segments that stand together anywhere in the path, without regard to case; * is any one segment.
-// "Oem/*/LEDs" fits /redfish/v1/Chassis/1/Oem/Lenovo/LEDs/3.
-func PathMatches(pattern, path string) bool {
-	want := strings.Split(pattern, "/")
-	for rest := strings.Trim(path, "/"); ; {
-		if prefixMatches(want, rest) {
-			return true
+// Paths is a set of path patterns, prepared for matching many paths. A pattern is one or more whole
+// path segments that stand together anywhere in a path, without regard to case; * is any one
+// segment. "Oem/*/LEDs" matches /redfish/v1/Chassis/1/Oem/Lenovo/LEDs/3.
+type Paths struct {
+	byLength map[int][][]string // patterns by the length of their first segment
+	any      [][]string         // patterns that begin with *
+}
+
+// NewPaths prepares patterns.
+func NewPaths(patterns []string) Paths {
+	p := Paths{byLength: map[int][][]string{}}
+	for _, pattern := range patterns {
+		segments := strings.Split(pattern, "/")
+		if segments[0] == "*" {
+			p.any = append(p.any, segments)
+			continue
 		}
-		_, after, more := strings.Cut(rest, "/")
-		if !more {
-			return false
+		p.byLength[len(segments[0])] = append(p.byLength[len(segments[0])], segments)
+	}
+	return p
+}
+
+// Match tells whether one of the patterns fits a path.
+func (p Paths) Match(path string) bool {
+	for rest := strings.Trim(path, "/"); rest != ""; {
+		segment, after, _ := strings.Cut(rest, "/")
+		for _, want := range p.byLength[len(segment)] {
+			if strings.EqualFold(want[0], segment) && begins(after, want[1:]) {
+				return true
+			}
+		}
+		for _, want := range p.any {
+			if begins(after, want[1:]) {
+				return true
+			}
 		}
 		rest = after
 	}
+	return false
 }
 
-func prefixMatches(want []string, rest string) bool {
-	for i, w := range want {
-		segment, after, more := strings.Cut(rest, "/")
+// begins tells whether a path begins with the segments.
+func begins(path string, want []string) bool {
+	for _, w := range want {
+		if path == "" {
+			return false
+		}
+		segment, after, _ := strings.Cut(path, "/")
 		if w != "*" && !strings.EqualFold(w, segment) {
 			return false
 		}
-		if !more && i < len(want)-1 {
-			return false
-		}
-		rest = after
+		path = after
 	}
 	return true
 }

@@ -14,8 +14,9 @@ type builder struct {
 	inv *bmc.Inventory
 	// keys are the resources in the order of their paths, so that the same machine always gives
 	// the same inventory.
-	keys  []string
-	kinds map[string]string // by key, after the quirks' types
+	keys   []string
+	kinds  map[string]string   // by key, after the quirks' types
+	byKind map[string][]string // keys, in order
 
 	systems        []string            // Ids
 	chassisSystems map[string][]string // Ids of systems, by Id of chassis
@@ -26,7 +27,7 @@ type builder struct {
 
 // build never fails: what is missing or of a wrong type is left empty.
 func build(w *walker, readAt time.Time) *bmc.Inventory {
-	b := &builder{w: w, inv: newInventory(), kinds: map[string]string{}, chassisSystems: map[string][]string{},
+	b := &builder{w: w, inv: newInventory(), kinds: map[string]string{}, byKind: map[string][]string{}, chassisSystems: map[string][]string{},
 		driveOwner: map[string]string{}, names: map[string]valueClass{}}
 	b.inv.URL, b.inv.ReadAt, b.inv.Scope = w.opt.URL, readAt, w.opt.Scope
 	for key, r := range w.resources {
@@ -41,6 +42,9 @@ func build(w *walker, readAt time.Time) *bmc.Inventory {
 		b.kinds[key] = kind
 	}
 	slices.Sort(b.keys)
+	for _, key := range b.keys {
+		b.byKind[b.kinds[key]] = append(b.byKind[b.kinds[key]], key)
+	}
 
 	b.relations()
 	b.service()
@@ -69,10 +73,11 @@ func newInventory() *bmc.Inventory {
 	}
 }
 
-// of calls f for every resource of one of the kinds, in the order of their paths.
+// of calls f for every resource of one of the kinds, kind by kind in the order of
+// their paths.
 func (b *builder) of(f func(key string, v value), kinds ...string) {
-	for _, key := range b.keys {
-		if slices.Contains(kinds, b.kinds[key]) {
+	for _, kind := range kinds {
+		for _, key := range b.byKind[kind] {
 			f(key, b.w.resources[key].v)
 		}
 	}

@@ -138,7 +138,7 @@ func (b *builder) bios(s *bmc.System, v value, key string) {
 	for _, k := range b.targets(v.get("Bios")) {
 		biosKey = k
 	}
-	r := b.w.resources[biosKey]
+	r := b.w.lookup(biosKey)
 	if r == nil {
 		return
 	}
@@ -150,7 +150,7 @@ func (b *builder) bios(s *bmc.System, v value, key string) {
 			}
 		}
 	}
-	later := b.w.resources[keyOf(settings(r.v, b.w.host))]
+	later := b.w.lookup(keyOf(settings(r.v, b.w.host)))
 	if later == nil || later == r {
 		return
 	}
@@ -190,7 +190,7 @@ func (b *builder) attributes(v value) bmc.Attributes {
 
 func (b *builder) secureBoot(s *bmc.System, v value, key string) {
 	for _, k := range b.targets(v.get("SecureBoot")) {
-		r := b.w.resources[k]
+		r := b.w.lookup(k)
 		if r == nil {
 			continue
 		}

@@ -30,6 +30,9 @@ func (b *builder) storage() {
 		if absent(v) {
 			return
 		}
+		if vol.RAID != "" && vol.RAID[0] >= '0' && vol.RAID[0] <= '9' {
+			vol.RAID = "RAID" + vol.RAID // "1" on older services
+		}
 		b.inv.Volumes = append(b.inv.Volumes, vol)
 	}, "Volume")
 }

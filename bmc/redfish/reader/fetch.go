@@ -63,14 +63,15 @@ func (w *walker) fetch(ctx context.Context, path string) (*cached, *failure) {
 	if old != nil && (res.NotModified || old.body == string(res.Body)) {
 		return old, nil
 	}
-	v, err := parse(res.Body)
+	body := string(res.Body)
+	v, err := parse(body)
 	if err != nil {
 		return nil, w.unusable(path, res, err)
 	}
 	e := &cached{etag: res.ETag, v: v}
 	e.links, e.bad = links(v, w.host)
 	if w.opt.Cache != nil {
-		e.body = string(res.Body)
+		e.body = body
 		w.opt.Cache.put(path, e)
 	}
 	return e, nil
@@ -171,7 +172,7 @@ func (w *walker) unusable(path string, res broker.Resource, err error) *failure 
 	} else if len(t) == 0 {
 		detail = "the answer is empty"
 	}
-	return &failure{reason: reason, detail: detail, err: w.error(bmc.ErrMalformed, path, err)}
+	return &failure{reason: reason, detail: detail, err: w.error(bmc.ErrMalformed, path, errors.New(detail))}
 }
 
 func (w *walker) error(kind error, path string, cause error) error {

@@ -75,9 +75,11 @@ const (
 
 // wants decides whether a link from a resource at from is followed, and when.
 func (w *walker) wants(l link, from item) (rank int, ok bool) {
-	if w.skipped(l.key) {
-		return 0, false
-	}
+	rank, ok = w.inScope(l, from)
+	return rank, ok && !w.skip.Match(l.key)
+}
+
+func (w *walker) inScope(l link, from item) (rank int, ok bool) {
 	if l.via == "Members" {
 		return from.rank, w.wantsMember(l, from)
 	}
@@ -128,15 +130,6 @@ func (w *walker) wantsMember(l link, from item) bool {
 	id := strings.ToLower(lastSegment(l.key))
 	for _, hint := range [...]string{"temp", "fan", "tach", "rpm"} {
 		if strings.Contains(id, hint) {
-			return true
-		}
-	}
-	return false
-}
-
-func (w *walker) skipped(key string) bool {
-	for _, pattern := range w.profile.Skip {
-		if quirks.PathMatches(pattern, key) {
 			return true
 		}
 	}

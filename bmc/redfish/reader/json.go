@@ -45,10 +45,10 @@ type value struct {
 // parse decodes one JSON document. It is as tolerant as can be without guessing: a byte order mark,
 // raw control characters in strings and invalid UTF-8 are accepted, a repeated key keeps its first
 // value; anything else that is not JSON is an error that names the byte.
-func parse(body []byte) (value, error) {
-	p := parser{s: string(body)}
-	p.s = strings.TrimPrefix(p.s, "\ufeff")
-	p.nodes = make([]node, 0, len(p.s)/24+8)
+func parse(body string) (value, error) {
+	p := parser{s: strings.TrimPrefix(body, "\ufeff")}
+	// Every value but the first of each object and array has a comma before it.
+	p.nodes = make([]node, 0, strings.Count(p.s, ",")+strings.Count(p.s, "{")+strings.Count(p.s, "[")+1)
 	if err := p.value("", 0); err != nil {
 		return value{}, err
 	}

@@ -62,39 +62,34 @@ func (b *builder) classOf(name string) valueClass {
 // identifying calls f for every serial, version and MAC in a resource, with the path of its
 // property. MACs are known by their form, whatever the property's name, and are given in NetBox's.
 func (b *builder) identifying(v value, f func(path, text string, class valueClass)) {
-	b.scan(v, "", "", f)
+	b.scan(v, nil, "", f)
 }
 
-func (b *builder) scan(v value, path, name string, f func(path, text string, class valueClass)) {
+func (b *builder) scan(v value, path []string, name string, f func(path, text string, class valueClass)) {
 	v.each(func(key string, child value) bool {
 		n, p := key, path
 		if key == "" {
 			n = name // an element of an array is called as the array
-		} else if path == "" {
-			p = key
 		} else {
-			p = path + "." + key
+			p = append(p, key)
 		}
-		switch child.node().kind {
+		kind := child.node().kind
+		switch kind {
 		case kindObject, kindArray:
-			if n == "Actions" || strings.HasPrefix(n, "@Redfish") || key == "Members" && path == "" {
-				break
+			if n != "Actions" && !strings.HasPrefix(n, "@Redfish") && (key != "Members" || len(path) > 0) {
+				b.scan(child, p, n, f)
 			}
-			b.scan(child, p, n, f)
+			return true
 		case kindString, kindNumber:
-			text := child.str()
-			class := b.classOf(n)
-			if child.node().kind == kindNumber && class != classSerial {
-				break
-			}
-			if mac, ok := macOf(text, class == classMAC); ok {
-				f(p, mac, classMAC)
-				break
-			}
-			if class == classMAC || class == classNone || blank(text) || len(text) > 200 {
-				break
-			}
-			f(p, text, class)
+		default:
+			return true
+		}
+		text := child.str()
+		class := b.classOf(n)
+		if mac, ok := macOf(text, class == classMAC); ok && kind == kindString {
+			f(strings.Join(p, "."), mac, classMAC)
+		} else if class == classSerial && !blank(text) && len(text) <= 200 || class == classVersion && kind == kindString && !blank(text) && len(text) <= 200 {
+			f(strings.Join(p, "."), text, class)
 		}
 		return true
 	})

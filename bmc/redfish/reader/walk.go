@@ -80,11 +80,14 @@ type walker struct {
 	waiting   map[string][]item // members that something links to, until their collection is done
 	later     []item            // members that something links to, until nothing else is left
 	resources map[string]*resource
-	pending   map[string]bool // settings for the next boot
-	biosLater map[string]bool // of these, the ones that are read
-	members   map[string]int  // of each collection, so far
+	folded    map[string]string // keys of resources, by the key in lower case
+	pending   map[string]bool   // settings for the next boot
+	biosLater map[string]bool   // of these, the ones that are read
+	members   map[string]int    // of each collection, so far
 	facts     quirks.Facts
 	profile   quirks.Profile
+	skip      quirks.Paths // of the profile
+	settings  quirks.Paths // the profile's pending objects
 	unread    []bmc.Unread
 	used      map[string]bool // paths for Cache.keep
 	firstErr  error
@@ -106,7 +109,7 @@ type walker struct {
 
 func newWalker(get Getter, o Options) *walker {
 	w := &walker{get: get, opt: o, host: hostOf(o.URL), limit: o.InFlight,
-		seen: map[string]bool{}, done: map[string]bool{}, waiting: map[string][]item{}, resources: map[string]*resource{}, pending: map[string]bool{},
+		seen: map[string]bool{}, done: map[string]bool{}, waiting: map[string][]item{}, resources: map[string]*resource{}, folded: map[string]string{}, pending: map[string]bool{},
 		biosLater: map[string]bool{}, members: map[string]int{}, used: map[string]bool{}}
 	w.wake = sync.NewCond(&w.mu)
 	w.learn(quirks.Facts{})
@@ -128,6 +131,7 @@ func (w *walker) learn(f quirks.Facts) {
 	}
 	w.facts = f
 	w.profile = quirks.For(f)
+	w.skip, w.settings = quirks.NewPaths(w.profile.Skip), quirks.NewPaths(w.profile.Pending)
 	w.limit = w.opt.InFlight
 	if n := w.profile.InFlight; n > 0 && n < w.limit {
 		w.limit = n
@@ -265,9 +269,25 @@ func (w *walker) visit(ctx context.Context, it item) {
 			e, fail = w.fetch(ctx, rootKey) // services differ about the ServiceRoot's last slash
 		}
 	}
+	defer func(asked string) {
+		w.mu.Lock()
+		w.release(asked)
+		w.mu.Unlock()
+	}(it.key)
+	if fail != nil && fail.reason == ReasonNotFound {
+		w.mu.Lock()
+		path, known := w.respelled(it.path)
+		w.mu.Unlock()
+		if known {
+			return
+		}
+		if path != it.path {
+			it.path, it.key = path, keyOf(path)
+			e, fail = w.fetch(ctx, path)
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	defer w.release(it.key)
 	if fail != nil {
 		w.failed(it, fail)
 		return
@@ -277,6 +297,34 @@ func (w *walker) visit(ctx context.Context, it item) {
 		return
 	}
 	w.take(it, e, expand != "")
+}
+
+// respelled gives a path with the letter case that its resource's parents are known by: there are
+// services that link to /redfish/v1/systems/1/bios and mean /redfish/v1/Systems/1/bios. known is
+// set when that resource was asked for already. Call with mu held.
+func (w *walker) respelled(path string) (better string, known bool) {
+	for parent := keyOf(path); parent != ""; parent = parentOf(parent) {
+		spelling := w.folded[strings.ToLower(parent)]
+		if spelling == "" {
+			continue
+		}
+		if spelling == parent || len(spelling) != len(parent) || !strings.HasPrefix(path, parent) {
+			return path, false
+		}
+		better = spelling + path[len(parent):]
+		known = w.seen[keyOf(better)]
+		w.seen[keyOf(better)] = true
+		return better, known
+	}
+	return path, false
+}
+
+// lookup finds a resource by its key, in any letter case if need be.
+func (w *walker) lookup(key string) *resource {
+	if r := w.resources[key]; r != nil {
+		return r
+	}
+	return w.resources[w.folded[strings.ToLower(key)]]
 }
 
 // expandMissed counts a $expand that brought nothing. Call with mu held.
@@ -334,6 +382,7 @@ func (w *walker) add(key string, v value) {
 	}
 	r := &resource{key: key, kind: resourceType(v, key), v: v, got: w.opt.Now()}
 	w.resources[key] = r
+	w.folded[strings.ToLower(key)] = key
 	switch r.kind {
 	case "ServiceRoot", "Manager", "ComputerSystem":
 		w.learn(w.factsFrom(w.facts, r))
@@ -367,7 +416,7 @@ func (w *walker) noteBad(bad []badLink) {
 
 // followAll queues the wanted links. Call with mu held.
 func (w *walker) followAll(it item, all []link) {
-	if w.pending[it.key] || w.isPending(it.key) {
+	if w.isPending(it.key) {
 		return
 	}
 	for _, l := range all {
@@ -426,15 +475,7 @@ func (w *walker) releaseLater() bool {
 
 // isPending tells whether a path holds settings for the next boot, which are not hardware.
 func (w *walker) isPending(key string) bool {
-	if w.pending[key] {
-		return true
-	}
-	for _, pattern := range w.profile.Pending {
-		if quirks.PathMatches(pattern, key) {
-			return true
-		}
-	}
-	return false
+	return w.pending[key] || w.settings.Match(key)
 }
 
 // collection takes in one page of a collection. Call with mu held.
