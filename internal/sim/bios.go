@@ -232,7 +232,7 @@ func biosRegistry(c *call) obj {
 	return obj{
 		"@odata.id": c.path, "@odata.type": "#AttributeRegistry.v1_3_8.AttributeRegistry", "Id": id, "Name": "BIOS Attribute Registry",
 		"Language": "en", "OwningEntity": "Cagenut", "RegistryVersion": "1.0.0",
-		"SupportedSystems": []obj{{"ProductName": c.f.model, "SystemId": c.f.model}},
+		"SupportedSystems": []obj{{"ProductName": c.f.model, "SystemId": word(c.f.model, "system", 4)}},
 		"RegistryEntries":  obj{"Attributes": attrs, "Dependencies": deps},
 	}
 }

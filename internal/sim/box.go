@@ -158,6 +158,7 @@ func (b *Box) Start(ctx context.Context) error {
 	for i, m := range b.machines {
 		m.mu.Lock()
 		m.settle(b.now())
+		m.commit()
 		m.mu.Unlock()
 		m.resume(b.ctx)
 		l := tls.NewListener(bmcListener{b.listeners[i], m}, m.tlsConfig())

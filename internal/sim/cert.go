@@ -116,7 +116,7 @@ func (m *Machine) describeCertificate(r obj) {
 	r["CertificateType"] = "PEM"
 	r["CertificateString"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}))
 	r["Subject"], r["Issuer"] = name(leaf.Subject), name(leaf.Issuer)
-	r["SerialNumber"] = fmt.Sprintf("%x", leaf.SerialNumber)
+	r["SerialNumber"] = strings.ReplaceAll(fmt.Sprintf("% X", leaf.SerialNumber.Bytes()), " ", ":")
 	r["ValidNotBefore"], r["ValidNotAfter"] = leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339)
 	r["KeyUsage"] = []string{"DigitalSignature", "ServerAuthentication"}
 	r["Fingerprint"], r["FingerprintHashAlgorithm"] = fingerprint(cert), "TPM_ALG_SHA256"

@@ -324,6 +324,7 @@ func (m *Machine) Summary() Summary {
 	defer m.mu.Unlock()
 	now := m.box.now()
 	m.settle(now)
+	m.commit()
 	st := &m.st
 	s := Summary{
 		Name: m.spec.Name, Flavour: m.f.name, Serial: m.spec.Serial, Address: m.box.addressOf(m),

@@ -159,8 +159,9 @@ func (t tree) manager() {
 		r["SerialNumber"] = c.m.partSerial("manager")
 		r["DateTime"], r["DateTimeLocalOffset"] = c.clock(), c.m.st.Manager.Offset
 		r["LastResetTime"], r["PowerState"], r["Status"] = stamp(c.m.st.Reset), "On", status("OK")
-		for _, name := range []string{"EthernetInterfaces", "NetworkProtocol", "VirtualMedia"} {
-			r[name] = ref(path + "/" + name)
+		r["EthernetInterfaces"], r["NetworkProtocol"] = ref(path+"/EthernetInterfaces"), ref(path+"/NetworkProtocol")
+		if !f.mediaInSystem {
+			r["VirtualMedia"] = ref(path + "/VirtualMedia")
 		}
 		if f.logInManager {
 			r["LogServices"] = ref(path + "/LogServices")
@@ -185,7 +186,11 @@ func (t tree) manager() {
 	}).patch = patchManager
 	t.at(path + "/Actions/Manager.Reset").post = resetManager
 	t.managerNetwork(path)
-	t.virtualMedia(path)
+	if f.mediaInSystem {
+		t.virtualMedia(f.systemPath())
+	} else {
+		t.virtualMedia(path)
+	}
 	switch f.name {
 	case FlavourDell:
 		t.get(dellAttributesPath(f), func(c *call) obj {

@@ -94,10 +94,13 @@ func systemBody(c *call) obj {
 			cores += p.cores
 		}
 	}
-	r["ProcessorSummary"] = obj{"Count": cpus, "CoreCount": cores, "Model": f.hw.cpus[0].model, "Status": status("OK")}
-	r["MemorySummary"] = obj{"TotalSystemMemoryGiB": m.memoryGiB(), "Status": status("OK")}
+	r["ProcessorSummary"] = obj{"Count": cpus, "CoreCount": cores, "Model": f.hw.cpus[0].model}
+	r["MemorySummary"] = obj{"TotalSystemMemoryGiB": m.memoryGiB()}
 	for _, name := range []string{"Memory", "Processors", "Storage", "EthernetInterfaces", "SecureBoot"} {
 		r[name] = ref(path + "/" + name)
+	}
+	if f.mediaInSystem {
+		r["VirtualMedia"] = ref(path + "/VirtualMedia")
 	}
 	if !f.logInManager {
 		r["LogServices"] = ref(path + "/LogServices")
@@ -194,7 +197,11 @@ func (t tree) memoryAndProcessors() {
 	for i, slot := range f.hw.dimmSlots {
 		t.get(memory+"/"+slot, func(c *call) obj {
 			r := resource(c.path, "Memory.v1_18_0.Memory", slot, slot)
-			r["DeviceLocator"] = slot
+			if f.mediaInSystem {
+				r["Location"] = obj{"PartLocation": obj{"ServiceLabel": slot, "LocationType": "Slot"}}
+			} else {
+				r["DeviceLocator"] = slot // deprecated, and what most BMCs have
+			}
 			if !f.dimmIn(i) || c.m.lacks(slot) {
 				r["Status"] = obj{"State": "Absent"}
 				return r

@@ -59,7 +59,7 @@ func base() *flavour {
 		systemID: "1", managerID: "BMC", chassisID: "1U", biosPath: "Bios", biosSettings: "Bios/Settings",
 		registryID: "ContosoBiosAttributeRegistry", managerNIC: "eth0", logID: "SEL",
 		user: "admin", accountID: "1", passwordMax: 40, passwordChange: true,
-		strictQuery: true, resets: allResets, syslog: syslogDestination, ntpInProtocol: true,
+		mediaInSystem: true, strictQuery: true, resets: allResets, syslog: syslogDestination, ntpInProtocol: true,
 		expand: expandSupport{all: true, links: true, noLinks: true, levels: 2},
 		power:  powerSubsystem, ports: portsModern,
 		taskMonitors: true, simpleUpdate: true, pushMultipart: true,
