@@ -277,15 +277,13 @@ func nextImage(want plan.WantFirmware, have []bmc.FirmwareComponent) (*plan.Imag
 }
 
 // findComponent finds the one component that a profile means: by ID, else by name, else by a part
-// of the name, letter case ignored. Entries that a BMC keeps for previous or staged images
-// (Dell's "Previous-...", "Available-...") are not installed and do not count.
+// of either (iDRAC's IDs hold the version), letter case ignored. Entries that a BMC keeps for previous
+// or staged images (Dell's "Previous-...", "Available-...") are not installed and do not count.
 func findComponent(have []bmc.FirmwareComponent, name string) (bmc.FirmwareComponent, error) {
 	ways := []func(bmc.FirmwareComponent) bool{
 		func(f bmc.FirmwareComponent) bool { return strings.EqualFold(f.ID, name) },
 		func(f bmc.FirmwareComponent) bool { return strings.EqualFold(f.Name, name) },
-		func(f bmc.FirmwareComponent) bool {
-			return strings.Contains(strings.ToLower(f.Name), strings.ToLower(name))
-		},
+		func(f bmc.FirmwareComponent) bool { return containsFold(f.ID, name) || containsFold(f.Name, name) },
 	}
 	for _, way := range ways {
 		var found []bmc.FirmwareComponent

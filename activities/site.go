@@ -166,7 +166,12 @@ func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
 // was learned, if anything.
 func (a *Site) reopen(ctx context.Context, c Call, expected bool) (*login, *operation.Known, error) {
 	ctrl, err := a.open(ctx, c)
-	if !expected || !errors.Is(err, bmc.ErrPinChanged) {
+	if err == nil && expected { // a kept connection meets the new certificate only when it is used
+		if _, err = prove(ctx, c, ctrl, c.Asset.Serial); err != nil {
+			_ = ctrl.Close(ctx)
+		}
+	}
+	if err == nil || !expected || !errors.Is(err, bmc.ErrPinChanged) {
 		return ctrl, nil, err
 	}
 	e := a.Endpoint(c.Asset, c.BMC)

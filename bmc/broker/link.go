@@ -36,6 +36,7 @@ type link struct {
 	changeRequired bool
 	changeAt       string
 	retired        bool
+	strange        bool // another certificate was shown: nothing more is sent here
 	ended          bool
 	leftErr        error // why sessions of an earlier process are still there
 }
@@ -181,6 +182,11 @@ func (l *link) wire(ctx context.Context, r request, a auth) (rep reply, err erro
 			e.Detail = "no complete answer within " + timeout.String()
 		}
 		kind, err = e.Kind, e
+	}
+	if errors.Is(kind, bmc.ErrPinChanged) {
+		l.mu.Lock()
+		l.strange = true
+		l.mu.Unlock()
 	}
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):

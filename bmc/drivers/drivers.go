@@ -1,0 +1,75 @@
+// Package drivers opens BMCs by protocol: the one place that knows all drivers. A worker has one
+// Opener, and through its pool one broker for each BMC.
+//
+// Quirks that matter before the first answer (the cipher suites of old firmware) are learned by
+// failing: see Open. An Opener is safe for concurrent use.
+package drivers
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/bmc/broker"
+	"github.com/cagenut/cagenut/bmc/redfish"
+	"github.com/cagenut/cagenut/bmc/redfish/reader"
+)
+
+// Opener opens BMCs. It implements activities.BMCs.
+type Opener struct {
+	pool     *broker.Pool
+	allow    []netip.Prefix
+	stateDir string
+	limits   broker.Limits
+	observe  func(broker.Observation)
+
+	mu     sync.Mutex
+	caches map[string]*reader.Cache // by address: an unchanged machine is read cheaply
+}
+
+// Options are what all BMCs of a worker share.
+type Options struct {
+	Allow    []netip.Prefix // the out-of-band prefixes: no other address is dialled
+	StateDir string         // where sessions are journalled, so that a crash leaks none
+	Limits   broker.Limits
+	Observe  func(broker.Observation) // for metrics; may be nil
+}
+
+// New makes an Opener.
+func New(o Options) *Opener {
+	return &Opener{
+		pool: broker.NewPool(), allow: o.Allow, stateDir: o.StateDir, limits: o.Limits, observe: o.Observe,
+		caches: map[string]*reader.Cache{},
+	}
+}
+
+// Open logs in. The errors are those of broker.Dial and of the drivers.
+func (o *Opener) Open(ctx context.Context, e bmc.Endpoint, c bmc.Credentials) (bmc.Controller, error) {
+	switch e.Protocol {
+	case bmc.Redfish:
+		conn, err := o.pool.Dial(ctx, broker.Config{
+			Endpoint: e, Credentials: c, Allow: o.allow, StateDir: o.stateDir, Limits: o.limits, Observe: o.observe,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return redfish.New(conn, redfish.Options{System: e.System, Cache: o.cache(e.Address)}), nil
+	}
+	return nil, fmt.Errorf("BMC %s: there is no driver for protocol %q", e.Address, e.Protocol)
+}
+
+func (o *Opener) cache(address string) *reader.Cache {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.caches[address]
+	if c == nil {
+		c = reader.NewCache()
+		o.caches[address] = c
+	}
+	return c
+}
+
+// Close logs out of every BMC.
+func (o *Opener) Close(ctx context.Context) error { return o.pool.Close(ctx) }
