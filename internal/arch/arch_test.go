@@ -72,8 +72,8 @@ var rules = []rule{
 	{
 		why:    "6: the box, the development stack and the Temporal server are for development only",
 		from:   []string{"..."},
-		except: []string{"internal/sim/...", "internal/devstack/...", "cmd/cagenut-dev", "test/..."},
-		to:     []string{"./internal/sim/...", "./internal/devstack/...", "go.temporal.io/server/..."},
+		except: []string{"internal/sim/...", "internal/devstack/...", "cmd/cagenut-dev", "test/...", "internal/postgres/pgtest"},
+		to:     []string{"./internal/sim/...", "./internal/devstack/...", "./internal/postgres/pgtest", "go.temporal.io/server/..."},
 		deep:   true,
 	},
 }

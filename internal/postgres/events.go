@@ -96,6 +96,16 @@ func (s *Store) Events(ctx context.Context, f operation.EventFilter) ([]operatio
 	return out, translate("events", err)
 }
 
+// LastEvent gives the number of the last event that was committed before the call; 0: there is none.
+func (s *Store) LastEvent(ctx context.Context) (int64, error) {
+	if err := s.numberEvents(ctx); err != nil {
+		return 0, err
+	}
+	var last int64
+	err := s.pool.QueryRow(ctx, `select coalesce(max(seq), 0) from event`).Scan(&last)
+	return last, translate("last event", err)
+}
+
 // numberEvents gives every committed event its number. Transactions commit out of the order in
 // which they inserted; giving the numbers afterwards, one caller at a time, makes them an order that
 // readers can follow. Readers do it themselves, so nobody has to run for it.

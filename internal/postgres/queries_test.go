@@ -7,12 +7,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cagenut/cagenut/internal/api"
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/internal/postgres"
 	"github.com/cagenut/cagenut/internal/postgres/pgtest"
 )
+
+// What the API asks of its store, this one gives.
+var _ api.Store = (*postgres.Store)(nil)
 
 func TestListOperations(t *testing.T) {
 	s := pgtest.New(t)
@@ -148,6 +153,9 @@ func TestEvents(t *testing.T) {
 			out = append(out, brief{e.Kind, e.Step, e.Text, e.State})
 		}
 		return out
+	}
+	if last, err := s.LastEvent(t.Context()); err != nil || last != 7 {
+		t.Errorf("LastEvent = %d, %v, want 7", last, err)
 	}
 	all := get(operation.EventFilter{})
 	for i, e := range all {

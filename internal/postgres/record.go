@@ -86,7 +86,7 @@ func queueTransition(b *pgx.Batch, what string, run runRow, t operation.Transiti
 		if err != nil {
 			return err
 		}
-		digests[c.Step] = proofs
+		digests[c.Step] = append(digests[c.Step], proofs...)
 	}
 	for _, e := range eventsOf(run, t) {
 		if err := queueEvent(b, run.Site, t.Seq, e); err != nil {
