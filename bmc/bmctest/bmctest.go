@@ -40,6 +40,7 @@ const (
 	BootHTTP   Capability = "boot/http"
 	BootSetup  Capability = "boot/bios-setup"
 	BootLegacy Capability = "boot/legacy"
+	BootUEFI   Capability = "boot/uefi"
 
 	Media Capability = "media"
 
@@ -63,7 +64,7 @@ const (
 )
 
 var capabilities = []Capability{
-	Serial, Shutdown, BootProgress, BootOnce, BootAlways, BootHTTP, BootSetup, BootLegacy, Media,
+	Serial, Shutdown, BootProgress, BootOnce, BootAlways, BootHTTP, BootSetup, BootLegacy, BootUEFI, Media,
 	AccountList, Password, Settings, Hostname, NTP, DNS, Syslog, Clock, BIOS,
 	FirmwareList, FirmwareFetch, FirmwarePush, Tasks, Events,
 }

@@ -115,18 +115,20 @@ func (s suite) power(t *testing.T) {
 
 func (s suite) boot(t *testing.T) {
 	c := s.open(t)
+	uefi, once := !s.lacks(BootUEFI), !s.lacks(BootOnce)
 	for _, tt := range []struct {
 		o     bmc.BootOverride
 		needs Capability
 	}{
-		{bmc.BootOverride{Device: bmc.BootPXE, UEFI: true}, BootAlways},
-		{bmc.BootOverride{Device: bmc.BootDisk, UEFI: true}, BootAlways},
-		{bmc.BootOverride{Device: bmc.BootCD, UEFI: true}, BootAlways},
-		{bmc.BootOverride{Device: bmc.BootPXE, UEFI: true, Once: true}, BootOnce},
-		{bmc.BootOverride{Device: bmc.BootDisk, UEFI: true, Once: true}, BootOnce},
-		{bmc.BootOverride{Device: bmc.BootBIOS, UEFI: true, Once: true}, BootSetup},
-		{bmc.BootOverride{Device: bmc.BootPXE, Once: !s.lacks(BootOnce)}, BootLegacy},
-		{bmc.BootOverride{Device: bmc.BootHTTP, UEFI: true, Once: !s.lacks(BootOnce), URI: "http://192.0.2.1/boot.efi"}, BootHTTP},
+		{bmc.BootOverride{Device: bmc.BootPXE, UEFI: uefi}, BootAlways},
+		{bmc.BootOverride{Device: bmc.BootDisk, UEFI: uefi}, BootAlways},
+		{bmc.BootOverride{Device: bmc.BootCD, UEFI: uefi}, BootAlways},
+		{bmc.BootOverride{Device: bmc.BootPXE, UEFI: uefi, Once: true}, BootOnce},
+		{bmc.BootOverride{Device: bmc.BootDisk, UEFI: uefi, Once: true}, BootOnce},
+		{bmc.BootOverride{Device: bmc.BootBIOS, UEFI: uefi, Once: once}, BootSetup},
+		{bmc.BootOverride{Device: bmc.BootPXE, UEFI: true, Once: once}, BootUEFI},
+		{bmc.BootOverride{Device: bmc.BootPXE, Once: once}, BootLegacy},
+		{bmc.BootOverride{Device: bmc.BootHTTP, UEFI: true, Once: once, URI: "http://192.0.2.1/boot.efi"}, BootHTTP},
 	} {
 		set := func() error { return c.SetBootOverride(t.Context(), tt.o) }
 		if !s.must(t, tt.needs, "SetBootOverride", set()) {

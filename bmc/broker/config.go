@@ -139,7 +139,7 @@ func (c Config) check() (target, error) {
 		return t, fmt.Errorf("endpoint %q: the broker speaks %q, not %q", c.Endpoint.Address, bmc.Redfish, c.Endpoint.Protocol)
 	}
 	var err error
-	if t.name, t.host, err = splitAddress(c.Endpoint.Address); err != nil {
+	if t.name, t.host, err = SplitAddress(c.Endpoint.Address, "443"); err != nil {
 		return t, err
 	}
 	if len(c.Allow) == 0 && !c.Explicit {
@@ -163,8 +163,9 @@ func (c Config) check() (target, error) {
 	return t, nil
 }
 
-// splitAddress takes host, host:port, [v6]:port or a bare IPv6 address.
-func splitAddress(a string) (name, hostPort string, err error) {
+// SplitAddress takes the address of a bmc.Endpoint apart: a host, host:port, or an IPv6 address with
+// or without brackets. hostPort has defaultPort where none is given.
+func SplitAddress(a, defaultPort string) (name, hostPort string, err error) {
 	bad := func(why string) error {
 		return fmt.Errorf("endpoint address %q: %s; give host or host:port", a, why)
 	}
@@ -175,9 +176,9 @@ func splitAddress(a string) (name, hostPort string, err error) {
 		return "", "", bad("not an address alone")
 	}
 	if ip, err := netip.ParseAddr(strings.Trim(a, "[]")); err == nil {
-		return ip.String(), net.JoinHostPort(ip.String(), "443"), nil
+		return ip.String(), net.JoinHostPort(ip.String(), defaultPort), nil
 	}
-	name, port := a, "443"
+	name, port := a, defaultPort
 	if strings.Contains(a, ":") {
 		if name, port, err = net.SplitHostPort(a); err != nil {
 			return "", "", bad(err.Error())

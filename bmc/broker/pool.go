@@ -184,7 +184,7 @@ func (p *Pool) CloseIdle(ctx context.Context, unused time.Duration) error {
 // Guard gives the guard of the BMC at an address as in bmc.Endpoint, so that a driver of another
 // protocol shares its login budget.
 func (p *Pool) Guard(address string, limits Limits, clock Clock) (*Guard, error) {
-	_, host, err := splitAddress(address)
+	_, host, err := SplitAddress(address, "443")
 	if err != nil {
 		return nil, err
 	}

@@ -138,21 +138,27 @@ func newTransport(t target, tr *trust) *http.Transport {
 
 // allowed checks an address just before it is dialled, when the name has been resolved.
 func (t target) allowed(address string) error {
-	if t.Explicit {
+	return CheckAddress(t.Allow, t.Explicit, t.host, address)
+}
+
+// CheckAddress tells whether a resolved ip:port may be dialled for a BMC: it is in one of the
+// out-of-band prefixes, or the endpoint was typed by a person. Other protocols' drivers use it too.
+func CheckAddress(allow []netip.Prefix, explicit bool, host, address string) error {
+	if explicit {
 		return nil
 	}
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return &bmc.Error{Kind: bmc.ErrNotAllowed, Op: "dial " + address, Host: t.host, Err: err}
+		return &bmc.Error{Kind: bmc.ErrNotAllowed, Op: "dial " + address, Host: host, Err: err}
 	}
 	ip := ap.Addr().Unmap().WithZone("")
-	for _, p := range t.Allow {
+	for _, p := range allow {
 		if p.Contains(ip) {
 			return nil
 		}
 	}
-	return &bmc.Error{Kind: bmc.ErrNotAllowed, Op: "dial " + address, Host: t.host,
-		Detail: fmt.Sprintf("%s is in none of the site's out-of-band prefixes %v", ip, t.Allow)}
+	return &bmc.Error{Kind: bmc.ErrNotAllowed, Op: "dial " + address, Host: host,
+		Detail: fmt.Sprintf("%s is in none of the site's out-of-band prefixes %v", ip, allow)}
 }
 
 // wireError names why there was no answer.
