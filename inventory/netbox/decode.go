@@ -16,7 +16,7 @@ import (
 // fields are asked for by name: NetBox then leaves out the config context, which is the slowest part
 // of a device, and computes no counters.
 const (
-	deviceFields    = "id,name,serial,asset_tag,status,site,rack,position,face,role,device_type,platform,tenant,cluster,oob_ip,primary_ip4,primary_ip6,tags,custom_fields,last_updated"
+	deviceFields = "id,name,serial,asset_tag,status,site,rack,position,face,role,device_type,platform,tenant,cluster,oob_ip,primary_ip4,primary_ip6,tags,custom_fields,last_updated"
 	// primary_mac_address, not mac_address: NetBox looks the latter up one by one, 3 s for 1,000.
 	interfaceFields = "id,device,name,type,mgmt_only,enabled,primary_mac_address,mac_addresses,cable,link_peers"
 	addressFields   = "id,address,assigned_object_type,assigned_object_id"

@@ -31,6 +31,9 @@ type call struct {
 
 type callKey struct{}
 
+// errTooLong is an answer that no NetBox gives. Asking again would not shorten it.
+var errTooLong = fmt.Errorf("an answer of more than %d MiB", maxAnswer>>20)
+
 // transport signs, limits, retries and observes requests, and keeps their answers. Safe for
 // concurrent use.
 type transport struct {
@@ -75,7 +78,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	for attempt := 1; ; attempt++ {
 		resp, err := t.once(r, c)
-		if r.Method != http.MethodGet || attempt == 3 || r.Context().Err() != nil || (err == nil && resp.StatusCode < 500) {
+		if r.Method != http.MethodGet || attempt == 3 || r.Context().Err() != nil ||
+			errors.Is(err, errTooLong) || (err == nil && resp.StatusCode < 500) {
 			return resp, err
 		}
 		pause := time.NewTimer(t.backoff(attempt))
@@ -114,7 +118,7 @@ func (t *transport) once(r *http.Request, c *call) (*http.Response, error) {
 		return nil, fmt.Errorf("read the answer: %w", err)
 	}
 	if len(body) > maxAnswer {
-		return nil, fmt.Errorf("answer of more than %d MiB", maxAnswer>>20)
+		return nil, errTooLong
 	}
 	seen.Status = resp.StatusCode
 	c.status, c.etag, c.kind, c.body = resp.StatusCode, resp.Header.Get("ETag"), resp.Header.Get("Content-Type"), body
@@ -164,7 +168,11 @@ func noAnswer(ctx context.Context, op string, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return &inventory.Error{Kind: inventory.ErrUnreachable, Op: op, Err: err}
+	kind := inventory.ErrUnreachable
+	if errors.Is(err, errTooLong) {
+		kind = inventory.ErrMalformed
+	}
+	return &inventory.Error{Kind: kind, Op: op, Err: err}
 }
 
 // refusal turns an answer that is not a success into an error with a remedy.

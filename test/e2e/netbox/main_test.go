@@ -3,8 +3,8 @@
 // Package netbox runs the NetBox driver against a real NetBox 4.7.3.
 //
 // NETBOX_DIR names the folder of a NetBox that test/e2e/scripts/netbox-up.sh started or is to start,
-// so that the stages of e2e share one; without it the tests start one of their own and stop it. The
-// database is reset first.
+// so that the stages of e2e share one; without it the tests start one of their own and stop it. Each
+// test resets the database first.
 package netbox
 
 import (
@@ -46,9 +46,6 @@ func run(m *testing.M) int {
 	if err := command(dir, "up"); err != nil {
 		return fail(err)
 	}
-	if err := command(dir, "reset"); err != nil {
-		return fail(err)
-	}
 	f, err := os.Open(filepath.Join(dir, "env"))
 	if err != nil {
 		return fail(err)
@@ -61,6 +58,14 @@ func run(m *testing.M) int {
 	}
 	server.Server = netboxtest.Server{URL: server.env["NETBOX_URL"], AdminToken: server.env["NETBOX_TOKEN"], Token: server.env["NETBOX_CAGENUT_TOKEN"]}
 	return m.Run()
+}
+
+// fresh empties NetBox's database: the service account is there, with the rights that Setup gave it.
+func fresh(t *testing.T) {
+	t.Helper()
+	if err := command(server.dir, "reset"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func command(dir, what string) error {

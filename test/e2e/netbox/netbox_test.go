@@ -10,5 +10,6 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	fresh(t)
 	inventorytest.Run(t, netboxtest.Harness(t, server.Server))
 }

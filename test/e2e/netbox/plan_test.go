@@ -20,6 +20,7 @@ import (
 // TestPlanFor1000Servers reads everything that a plan for 1,000 servers needs, by name, from a real
 // NetBox: at most 40 requests, none of them too long for gunicorn.
 func TestPlanFor1000Servers(t *testing.T) {
+	fresh(t)
 	const servers = 1000
 	script, err := filepath.Abs("../scripts/netbox-bulk.py")
 	if err != nil {

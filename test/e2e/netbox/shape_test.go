@@ -22,6 +22,7 @@ import (
 // TestBoxAnswersInTheShapesOfTheRealOne loads one rack into both and compares the field sets of what
 // the driver, the loader and Setup read, nested objects included.
 func TestBoxAnswersInTheShapesOfTheRealOne(t *testing.T) {
+	fresh(t)
 	box, err := netboxsim.Open(netboxsim.Options{AdminToken: server.AdminToken})
 	if err != nil {
 		t.Fatal(err)
