@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
@@ -31,11 +30,6 @@ type fleet struct {
 	by       operation.Command // who aborted
 	woken    bool              // something changed since the loop looked
 }
-
-// lockPauses are the pauses between tries to start the run of a machine that another workflow still
-// holds: the run before may be in its last moments after PostgreSQL has seen its end. Later than
-// that, the machine is held by another operation, and that is said.
-var lockPauses = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
 
 // Operation runs the machines of an operation, at most in.Window at once. It ends when every run
 // has ended; a run that fails stops none of the others.
@@ -100,20 +94,23 @@ func (o *fleet) carry() operation.Start {
 	return next
 }
 
-// start runs one machine to its end.
+// start runs one machine to its end. Where another workflow still holds the machine, it is tried
+// again for a while: the run before may be in its last moments after PostgreSQL has seen its end.
+// Later than that, the machine is held by another operation, and that is said.
 func (o *fleet) start(ctx workflow.Context, id asset.ID) {
-	for try := 0; ; try++ {
+	began := workflow.Now(ctx)
+	for {
 		outcome, err := o.child(ctx, id, func() { o.starting--; o.woken = true })
 		switch {
 		case err == nil:
 			o.ended(outcome)
 			return
-		case !held(err) || try == len(lockPauses):
+		case !held(err) || workflow.Now(ctx).Sub(began) >= o.timing.Held:
 			o.starting--
 			o.refuse(ctx, id, err)
 			return
 		}
-		_, waitErr := workflow.AwaitWithTimeout(ctx, lockPauses[try], func() bool { return o.aborting })
+		_, waitErr := workflow.AwaitWithTimeout(ctx, o.timing.Held/10, func() bool { return o.aborting })
 		if o.aborting || waitErr != nil {
 			o.starting--
 			o.abandon(ctx, id)

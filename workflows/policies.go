@@ -46,6 +46,9 @@ type Timing struct {
 	// Show is the least time between two recorded progress percentages: people cannot read faster,
 	// and each costs a row.
 	Show time.Duration
+	// Held is how long the start of a run waits for the run before it on the same machine to be gone.
+	// That takes moments; a minute covers a central worker that restarts in between.
+	Held time.Duration
 	// Adopt is how often an operation that continued as new looks after runs that it cannot see.
 	Adopt time.Duration
 	// Divide divides the deadlines of plans; 1 but for tests.
@@ -77,6 +80,7 @@ func Standard() Timing {
 		StoreFirst: 500 * time.Millisecond,
 		StoreMost:  15 * time.Second,
 		Show:       2 * time.Second,
+		Held:       time.Minute,
 		Adopt:      15 * time.Minute,
 		Divide:     1,
 	}
@@ -95,7 +99,7 @@ func (t Timing) Faster(n int) Timing {
 		policies[name] = Policy{Call: p.Call, First: p.First / d, Most: p.Most / d, Limit: p.Limit / d}
 	}
 	t.Policies = policies
-	t.SiteStart, t.SiteLimit = t.SiteStart/d, t.SiteLimit/d
+	t.SiteStart, t.SiteLimit, t.Held = t.SiteStart/d, t.SiteLimit/d, t.Held/d
 	t.StoreFirst, t.StoreMost = t.StoreFirst/d, t.StoreMost/d
 	t.Divide *= n
 	return t
