@@ -70,11 +70,13 @@ var rules = []rule{
 		to:   append([]string{"./workflows", "./activities", "./internal/sim/...", "github.com/jackc/..."}, adapters...),
 	},
 	{
-		why:    "6: the box, the development stack and the Temporal server are for development only",
-		from:   []string{"..."},
-		except: []string{"internal/sim/...", "internal/devstack/...", "cmd/cagenut-dev", "test/...", "internal/postgres/pgtest"},
-		to:     []string{"./internal/sim/...", "./internal/devstack/...", "./internal/postgres/pgtest", "go.temporal.io/server/..."},
-		deep:   true,
+		why:  "6: the box, the development stack and the Temporal server are for development only",
+		from: []string{"..."},
+		except: []string{"internal/sim/...", "internal/devstack/...", "cmd/cagenut-dev", "test/...", "internal/postgres/pgtest",
+			"inventory/inventorytest", "inventory/netbox/netboxtest"},
+		to: []string{"./internal/sim/...", "./internal/devstack/...", "./internal/postgres/pgtest", "go.temporal.io/server/...",
+			"./inventory/inventorytest", "./inventory/netbox/netboxtest"},
+		deep: true,
 	},
 }
 
