@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.temporal.io/sdk/activity"
@@ -29,6 +30,15 @@ type kind struct {
 
 // handler does one bounded piece of a step.
 type handler func(ctx context.Context, c Call) (Result, error)
+
+func kindsOf(handlers map[kind]handler) []string {
+	var out []string
+	for k := range handlers {
+		out = append(out, fmt.Sprintf("%s/%d", k.name, k.version))
+	}
+	slices.Sort(out)
+	return out
+}
 
 // dispatch finds the handler of a call; a worker without it answers UnknownStep.
 func dispatch(handlers map[kind]handler, ctx context.Context, c Call) (Result, error) {
@@ -69,10 +79,26 @@ func (a *Central) Record(ctx context.Context, t operation.Transition) error {
 
 // Step does one bounded piece of a step of place Central.
 func (a *Central) Step(ctx context.Context, c Call) (Result, error) {
-	return dispatch(map[kind]handler{
+	return dispatch(a.handlers(), ctx, c)
+}
+
+func (a *Central) handlers() map[kind]handler {
+	return map[kind]handler{
 		{plan.KindPreflight, 1}: a.preflight,
 		{plan.KindStage, 1}:     a.stage,
-	}, ctx, c)
+	}
+}
+
+// CentralKinds lists the step kinds that a central worker knows, as kind/version.
+func CentralKinds() []string { return names((&Central{}).handlers()) }
+
+func names(handlers map[kind]handler) []string {
+	out := make([]string, 0, len(handlers))
+	for k := range handlers {
+		out = append(out, fmt.Sprintf("%s/%d", k.name, k.version))
+	}
+	slices.Sort(out)
+	return out
 }
 
 // preflight reads the NetBox record again and stops when it is not what the plan was made from.

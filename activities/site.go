@@ -43,7 +43,11 @@ func (a *Site) Register(r Registry) {
 
 // Step does one bounded piece of a step of place Site.
 func (a *Site) Step(ctx context.Context, c Call) (Result, error) {
-	return dispatch(map[kind]handler{
+	return dispatch(a.handlers(), ctx, c)
+}
+
+func (a *Site) handlers() map[kind]handler {
+	return map[kind]handler{
 		{plan.KindIdentity, 1}:    a.identity,
 		{plan.KindCredentials, 1}: a.credentials,
 		{plan.KindSettings, 1}:    a.settings,
@@ -51,8 +55,11 @@ func (a *Site) Step(ctx context.Context, c Call) (Result, error) {
 		{plan.KindBIOS, 1}:        a.bios,
 		{plan.KindHardware, 1}:    a.hardware,
 		{plan.KindDiagnose, 1}:    a.diagnose,
-	}, ctx, c)
+	}
 }
+
+// SiteKinds lists the step kinds that a site's worker knows, as kind/version.
+func SiteKinds() []string { return names((&Site{}).handlers()) }
 
 // login is an open controller with the login that worked.
 type login struct {
