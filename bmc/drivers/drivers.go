@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/cagenut/cagenut/bmc"
 	"github.com/cagenut/cagenut/bmc/broker"
@@ -69,6 +70,11 @@ func (o *Opener) cache(address string) *reader.Cache {
 		o.caches[address] = c
 	}
 	return c
+}
+
+// CloseIdle logs out of BMCs that nobody used for the given time.
+func (o *Opener) CloseIdle(ctx context.Context, unused time.Duration) error {
+	return o.pool.CloseIdle(ctx, unused)
 }
 
 // Close logs out of every BMC.
