@@ -226,6 +226,9 @@ func reasonOf(err error) string {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		return ReasonBusy
 	}
+	if e.Status >= 500 {
+		return ReasonServerError
+	}
 	switch {
 	case errors.Is(err, bmc.ErrPinChanged):
 		return ReasonPinChanged

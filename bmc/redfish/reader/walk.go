@@ -538,7 +538,7 @@ func (w *walker) collection(it item, e *cached, members value, expanded bool) {
 	// Links beside Members and inside whole members; those to members were seen to above.
 	rest := make([]link, 0, len(e.links))
 	for _, l := range e.links {
-		if l.via != "Members" {
+		if l.via != "Members" || members.len() == 0 { // old services have their members in links
 			rest = append(rest, l)
 		}
 	}
