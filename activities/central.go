@@ -89,18 +89,6 @@ func (a *Central) handlers() map[kind]handler {
 	}
 }
 
-// CentralKinds lists the step kinds that a central worker knows, as kind/version.
-func CentralKinds() []string { return names((&Central{}).handlers()) }
-
-func names(handlers map[kind]handler) []string {
-	out := make([]string, 0, len(handlers))
-	for k := range handlers {
-		out = append(out, fmt.Sprintf("%s/%d", k.name, k.version))
-	}
-	slices.Sort(out)
-	return out
-}
-
 // preflight reads the NetBox record again and stops when it is not what the plan was made from.
 func (a *Central) preflight(ctx context.Context, c Call) (Result, error) {
 	want, err := plan.Decode[plan.WantPreflight](c.Step)

@@ -58,9 +58,6 @@ func (a *Site) handlers() map[kind]handler {
 	}
 }
 
-// SiteKinds lists the step kinds that a site's worker knows, as kind/version.
-func SiteKinds() []string { return names((&Site{}).handlers()) }
-
 // login is an open controller with the login that worked.
 type login struct {
 	bmc.Controller
