@@ -89,6 +89,9 @@ func (a *Central) handlers() map[kind]handler {
 	}
 }
 
+// Kinds lists the steps that a central worker knows, as kind/version.
+func (a *Central) Kinds() []string { return kindsOf(a.handlers()) }
+
 // preflight reads the NetBox record again and stops when it is not what the plan was made from.
 func (a *Central) preflight(ctx context.Context, c Call) (Result, error) {
 	want, err := plan.Decode[plan.WantPreflight](c.Step)

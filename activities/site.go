@@ -58,6 +58,9 @@ func (a *Site) handlers() map[kind]handler {
 	}
 }
 
+// Kinds lists the steps that a site's worker knows, as kind/version.
+func (a *Site) Kinds() []string { return kindsOf(a.handlers()) }
+
 // login is an open controller with the login that worked.
 type login struct {
 	bmc.Controller
