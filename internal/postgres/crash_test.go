@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cagenut/cagenut/activities"
+	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
@@ -21,13 +22,14 @@ import (
 var tables = []string{"operation", "run", "step", "outbox", "audit", "event", "approval", "step_attempt", "step_write",
 	"evidence", "evidence_blob", "asset_known", "asset_status", "asset_move"}
 
-// TestKilledConnection ends the connection (pg_terminate_backend) at every row that a call writes,
+// TestKilledConnection ends the connection (pg_terminate_backend) at every table that a call writes,
 // one after the other: each time nothing of the call may be left, and the same call must then
 // succeed.
 func TestKilledConnection(t *testing.T) {
 	r := operation.Request{}
+	first := asset.ID(1) // of the assets of a subtest; each has its own
 	transition := func(op operation.ID) operation.Transition {
-		return operation.Transition{Operation: op, Asset: 1, Seq: 1, At: noon, State: operation.Done,
+		return operation.Transition{Operation: op, Asset: first, Seq: 1, At: noon, State: operation.Done,
 			Learned: &operation.Known{Serial: "SN1", Pin: "AA"},
 			Steps: []operation.StepChange{{Step: "preflight", State: operation.StepDone, Attempt: 1,
 				Writes: []plan.Write{{System: "netbox", Object: "device", Field: "status", Before: "planned", After: "staged"}},
@@ -40,30 +42,37 @@ func TestKilledConnection(t *testing.T) {
 		call    func(ctx context.Context, s *postgres.Store) error
 		writes  []string // tables that the call writes to
 	}{
-		{"CreateOperation", func(t *testing.T, s *postgres.Store) { r = request(t, 1, 2) },
+		{"CreateOperation", func(t *testing.T, s *postgres.Store) { r = request(t, first, first+1) },
 			func(ctx context.Context, s *postgres.Store) error { _, _, err := s.CreateOperation(ctx, r); return err },
 			[]string{"operation", "run", "step", "approval", "outbox", "event", "audit", "asset_status", "asset_move"}},
-		{"Claim", func(t *testing.T, s *postgres.Store) { r = request(t, 1, 2); create(t, s, r) },
+		{"Claim", func(t *testing.T, s *postgres.Store) { r = request(t, first, first+1); create(t, s, r) },
 			func(ctx context.Context, s *postgres.Store) error {
-				_, err := s.Claim(ctx, activities.ClaimRequest{Operation: r.ID, Asset: 1, RunID: "run-1"})
+				_, err := s.Claim(ctx, activities.ClaimRequest{Operation: r.ID, Asset: first, RunID: "run-1"})
 				return err
 			},
 			[]string{"run", "operation", "event"}},
-		{"Record", func(t *testing.T, s *postgres.Store) { r = request(t, 1); create(t, s, r); claim(t, s, r.ID, 1) },
+		{"Record", func(t *testing.T, s *postgres.Store) {
+			r = request(t, first)
+			create(t, s, r)
+			claim(t, s, r.ID, first)
+		},
 			func(ctx context.Context, s *postgres.Store) error { return s.Record(ctx, transition(r.ID)) },
 			[]string{"run", "operation", "step", "step_attempt", "step_write", "asset_status", "asset_move", "evidence",
 				"evidence_blob", "asset_known", "event", "audit"}},
 	}
+	url := pgtest.URL(t)
+	s := pgtest.Open(t, url)
+	// A trigger kills the writer when it has written to the table.
+	execSQL(t, s, `create function pull_the_plug() returns trigger language plpgsql as $$
+		begin perform pg_terminate_backend(pg_backend_pid()); return null; end $$`)
 	for _, tt := range tests {
 		for _, table := range tt.writes {
 			t.Run(tt.name+"/"+table, func(t *testing.T) {
-				url := pgtest.URL(t)
-				s := pgtest.Open(t, url)
+				first += 10
 				tt.prepare(t, s)
-				// A trigger kills the writer when it writes to the table, but for the first row where
-				// there are several, so that the kill comes in the middle.
-				execSQL(t, s, `create function pull_the_plug() returns trigger language plpgsql as $$
-					begin perform pg_terminate_backend(pg_backend_pid()); return null; end $$`)
+				if table == "evidence_blob" { // the same evidence is kept once
+					execSQL(t, s, `delete from evidence_blob`)
+				}
 				execSQL(t, s, fmt.Sprintf(`create trigger zz_plug after insert or update on %s for each row execute function pull_the_plug()`, table))
 				before := dump(t, url)
 				err := tt.call(t.Context(), s)

@@ -59,6 +59,7 @@ type Options struct {
 // Server is a running PostgreSQL.
 type Server struct {
 	socketURL, tcpURL string
+	pid               int
 	keeper            *exec.Cmd
 	pipe              io.Closer
 	exited            chan struct{} // closed when the server process has ended
@@ -74,6 +75,9 @@ func (s *Server) TCPURL() string { return s.tcpURL }
 
 // Exited is closed when the server process has ended, for whatever reason.
 func (s *Server) Exited() <-chan struct{} { return s.exited }
+
+// PID is the server's process, for tests that kill it.
+func (s *Server) PID() int { return s.pid }
 
 // Stop ends the server in order and waits until it is gone, at most a minute. Calling it again is
 // harmless.
@@ -351,6 +355,7 @@ func (c *cluster) tryStart(ctx context.Context) (*Server, error) {
 		close(s.exited)
 		return nil, errors.Join(fmt.Errorf("pgdev: start PostgreSQL: %w", err), s.Stop())
 	}
+	s.pid = server.Process.Pid
 	go func() {
 		_ = server.Wait() // how it ended stands in its log
 		// Holding s until here keeps the pipe open for callers that need the server and not its handle.

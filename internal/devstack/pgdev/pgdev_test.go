@@ -117,6 +117,28 @@ func TestKilledOwner(t *testing.T) {
 	}
 }
 
+// A server that was killed is started again by its owner, at the same address.
+func TestKilledServer(t *testing.T) {
+	dir := folder(t)
+	s := start(t, pgdev.Options{DataDir: dir})
+	exec1(t, s.URL(), `create table kept (n int)`)
+	exec1(t, s.URL(), `insert into kept values (7)`)
+	kill(t, s.PID())
+	select {
+	case <-s.Exited():
+	case <-time.After(20 * time.Second):
+		t.Fatal("Exited does not tell of the kill")
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatalf("Stop after the kill: %v", err)
+	}
+	again := start(t, pgdev.Options{DataDir: dir})
+	if again.URL() != s.URL() {
+		t.Errorf("URL is %s, was %s", again.URL(), s.URL())
+	}
+	wantKept(t, again.URL())
+}
+
 func TestClusterInUseIsRefused(t *testing.T) {
 	dir := folder(t)
 	start(t, pgdev.Options{DataDir: dir})
