@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"github.com/cagenut/cagenut/bmc"
 	"github.com/cagenut/cagenut/bmc/redfish/reader"
 	"github.com/cagenut/cagenut/bmc/redfish/reader/readertest"
@@ -111,6 +113,13 @@ func everyValue(t *testing.T, tree readertest.Tree, inv *bmc.Inventory) {
 	var printed any
 	if err := json.Unmarshal(out.Bytes(), &printed); err != nil {
 		t.Fatal(err)
+	}
+	schema, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "..", "..", "docs", "schema", "inventory.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(printed); err != nil {
+		t.Error(err)
 	}
 	have := map[string]bool{}
 	texts(printed, "", func(_, s string) { have[strings.ToUpper(s)] = true })
