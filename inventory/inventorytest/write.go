@@ -77,7 +77,7 @@ func testSetStatusRefuses(t *testing.T, h Harness, w world) {
 		t.Run(test.name, func(t *testing.T) {
 			before := h.Requests()
 			changed, err := h.Source.SetStatus(t.Context(), test.change)
-			kind(t, err, test.kind)
+			_ = kind(t, err, test.kind)
 			if changed {
 				t.Error("reported as changed")
 			}
@@ -198,8 +198,8 @@ func testSetup(t *testing.T, h Harness, w world) {
 		{inventory.SetupOptions{User: "nobody-of-that-name"}, inventory.ErrNotFound},
 	} {
 		_, err := h.Admin.Setup(t.Context(), bad.options, true)
-		kind(t, err, bad.kind)
+		_ = kind(t, err, bad.kind)
 	}
 	_, err := h.Source.Setup(t.Context(), plain, true)
-	kind(t, err, inventory.ErrDenied) // the service account may not give itself rights
+	_ = kind(t, err, inventory.ErrDenied) // the service account may not give itself rights
 }

@@ -211,11 +211,6 @@ type addressRecord struct {
 	ObjectID   int64 `json:"assigned_object_id"`
 }
 
-type prefixRecord struct {
-	ID     int64 `json:"id"`
-	Prefix text  `json:"prefix"`
-}
-
 func decode(x *call, out any) error {
 	if !isJSON(x) {
 		return fmt.Errorf("Content-Type %q, want JSON: is this NetBox?", x.kind)

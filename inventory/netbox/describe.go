@@ -153,7 +153,7 @@ func (c *Client) pool(ctx context.Context, site inventory.Named) ([]netip.Prefix
 		return resp, err
 	})
 	var e *inventory.Error
-	if errors.As(err, &e) && e.Kind == inventory.ErrRejected && strings.HasPrefix(e.Detail, `{"role":`) {
+	if errors.As(err, &e) && errors.Is(e, inventory.ErrRejected) && strings.HasPrefix(e.Detail, `{"role":`) {
 		return nil, nil // NetBox has no such role yet, hence no such prefix
 	}
 	var out []netip.Prefix

@@ -99,7 +99,7 @@ func New(o Options) (*Client, error) {
 	if o.Backoff == nil {
 		o.Backoff = func(n int) time.Duration {
 			base := 200 * time.Millisecond << (2 * (n - 1))
-			return base/2 + rand.N(base)
+			return base/2 + rand.N(base) //nolint:gosec // spreads retries, guards nothing
 		}
 	}
 	base := strings.TrimSuffix(strings.TrimRight(u.String(), "/"), "/api")

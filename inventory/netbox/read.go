@@ -244,7 +244,7 @@ func nativeID(op string, id asset.ID) (int32, error) {
 // noSuchSite turns NetBox's rejection of an unknown site slug into an ErrNotFound that names it.
 func noSuchSite(err error, site string) error {
 	var e *inventory.Error
-	if site != "" && errors.As(err, &e) && e.Kind == inventory.ErrRejected && strings.HasPrefix(e.Detail, `{"site":`) {
+	if site != "" && errors.As(err, &e) && errors.Is(e, inventory.ErrRejected) && strings.HasPrefix(e.Detail, `{"site":`) {
 		return &inventory.Error{Kind: inventory.ErrNotFound, Op: e.Op, Names: []string{site}, Detail: "no site has this slug"}
 	}
 	return err

@@ -112,7 +112,7 @@ func (t *transport) once(r *http.Request, c *call) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the answer: %w", err)
@@ -132,7 +132,7 @@ func (t *transport) once(r *http.Request, c *call) (*http.Response, error) {
 func (c *Client) send(ctx context.Context, op string, x *call, out any, request func(context.Context) (*http.Response, error)) error {
 	resp, err := request(context.WithValue(ctx, callKey{}, x))
 	if resp != nil {
-		resp.Body.Close()
+		_ = resp.Body.Close()
 	}
 	if x.status == 0 {
 		return noAnswer(ctx, op, err)

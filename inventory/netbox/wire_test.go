@@ -66,7 +66,9 @@ func TestBadAnswers(t *testing.T) {
 		{"NetBox without its Redis", html(500, "Server Error"), inventory.ErrServer, `titled "Server Error"`, 3},
 		{"a proxy without NetBox", html(502, "Bad Gateway"), inventory.ErrServer, "Bad Gateway", 3},
 		{"a login page", html(200, "Sign in"), inventory.ErrMalformed, "Sign in", 1},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://elsewhere.invalid/", 302) }, inventory.ErrMalformed, "nothing redirects it", 1},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://elsewhere.invalid/", http.StatusFound)
+		}, inventory.ErrMalformed, "nothing redirects it", 1},
 		{"half an answer", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, `{"id": 7, "name": "sr`) }, inventory.ErrMalformed, "decode", 1},
 		{"a list", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, `[]`) }, inventory.ErrMalformed, "decode", 1},
 		{"another device", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, `{"id": 8}`) }, inventory.ErrMalformed, "device 8", 1},

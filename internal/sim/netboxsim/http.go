@@ -20,7 +20,7 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	if a.page != "" {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(a.status)
-		fmt.Fprintf(w, "<!DOCTYPE html>\n<html><head><title>%s | NetBox</title></head><body></body></html>\n", html.EscapeString(a.page))
+		_, _ = fmt.Fprintf(w, "<!DOCTYPE html>\n<html><head><title>%s | NetBox</title></head><body></body></html>\n", html.EscapeString(a.page))
 		return
 	}
 	if a.body == nil {

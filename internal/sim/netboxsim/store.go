@@ -118,7 +118,7 @@ func replay(path string, s *state) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	for r, n := bufio.NewReaderSize(f, 1<<20), 1; ; n++ {
 		line, err := r.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {

@@ -257,9 +257,9 @@ func (t *tx) duplicates(k *kind, o *object) map[string]any {
 func (t *tx) flat(k *kind, o *object) map[string]any {
 	out := map[string]any{}
 	for _, f := range k.fields {
-		switch {
-		case f.form == calc, f.form == hidden:
-		case f.form == refs:
+		switch f.form {
+		case calc, hidden:
+		case refs:
 			names := []any{}
 			list, _ := o.Data[f.name].([]any)
 			for _, id := range list {
