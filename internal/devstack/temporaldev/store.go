@@ -58,12 +58,13 @@ func (o Options) prepare(logger log.Logger) (stores, error) {
 // its parts know it.
 func (o Options) newFile() error {
 	fresh := o.File + ".new"
-	for _, leftover := range []string{fresh, fresh + "-wal", fresh + "-shm"} {
+	for _, leftover := range []string{fresh, fresh + "-journal"} {
 		if err := os.Remove(leftover); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("temporaldev: remove what an earlier start left: %w", err)
 		}
 	}
 	c := sqlite(fresh)
+	c.ConnectAttributes["journal_mode"] = "delete" // all in the one file that is renamed
 	if err := sqliteschema.SetupSchema(c); err != nil {
 		return fmt.Errorf("temporaldev: schema of %s: %w", fresh, err)
 	}
