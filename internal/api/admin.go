@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -38,6 +39,9 @@ func (s *Server) createToken(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := s.audit(c, "token.create", t.ID, "", fmt.Sprintf("%s, %s, sites %q", t.Person, t.Role, t.Sites)); err != nil {
+		return err
+	}
 	if err := s.o.Store.CreateToken(c.Context(), t, Sum(secret)); err != nil {
 		return err
 	}
@@ -53,6 +57,9 @@ func (s *Server) listTokens(w http.ResponseWriter, c *call) error {
 }
 
 func (s *Server) revokeToken(w http.ResponseWriter, c *call) error {
+	if err := s.audit(c, "token.revoke", c.PathValue("id"), "", ""); err != nil {
+		return err
+	}
 	if err := s.o.Store.RevokeToken(c.Context(), c.PathValue("id"), c.caller.Person, s.o.Clock().UTC()); err != nil {
 		return err
 	}
@@ -136,7 +143,7 @@ func (s *Server) machineOf(c *call, action string) (wire.SecretRequest, operatio
 	if !held || !c.caller.AllowsSite(h.Asset.Site) {
 		return ask, h, fault.New(fault.Denied, "no operation works on asset %s in the sites of token %s", ask.Asset, c.caller.ID)
 	}
-	return ask, h, s.audit(c, action, "bmc/"+h.Asset.Serial, h.Operation, "account "+ask.Account)
+	return ask, h, s.audit(c, action, "bmc/"+h.Asset.Serial, "", "account "+ask.Account+", for "+string(h.Operation))
 }
 
 func (s *Server) secretCandidates(w http.ResponseWriter, c *call) error {

@@ -50,7 +50,7 @@ type Store interface {
 	SaveFirmware(ctx context.Context, f operation.FirmwareFile) error
 	ListFirmware(ctx context.Context) ([]operation.FirmwareFile, error)
 
-	// Audit adds a row to the audit chain.
+	// Audit adds a row to the audit chain. A row with an operation is also an event of it.
 	Audit(ctx context.Context, e operation.AuditEntry) error
 	// VerifyAudit recomputes the whole chain and compares it with the signed head.
 	VerifyAudit(ctx context.Context) (operation.AuditReport, error)

@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cagenut/cagenut/internal/operation"
+)
+
+func newNetBoxCommand(s Streams) *cobra.Command {
+	var dryRun, apply bool
+	setup := &cobra.Command{
+		Use:   "setup (--dry-run | --apply)",
+		Short: "Compare, or complete, what Cagenut needs in NetBox",
+		Long: `Custom fields, tags, constrained permissions for Cagenut's own account, and a webhook. --dry-run lists what
+is there and what is missing; --apply makes what is missing and never changes what it did not make.`,
+		Example: "  cagenut netbox setup --dry-run\n  cagenut netbox setup --apply",
+		Args:    argCount(0, 0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if dryRun == apply {
+				return usage("say --dry-run or --apply")
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			items, err := cl.NetBoxSetup(c.Context(), apply)
+			if err != nil {
+				return err
+			}
+			return s.print(c, items, func(t *table) {
+				t.row("STATE", "KIND", "NAME", "DETAIL")
+				for _, i := range items {
+					t.row(i.State, i.Kind, i.Name, i.Detail)
+				}
+			})
+		},
+	}
+	setup.Flags().BoolVar(&dryRun, "dry-run", false, "only list")
+	setup.Flags().BoolVar(&apply, "apply", false, "make what is missing")
+	return group("netbox", "NetBox: prepare it for Cagenut", setup)
+}
+
+func newBMCImportCommand(s Streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "import MANIFEST.csv",
+		Short: "Import factory passwords of BMCs by serial and MAC",
+		Long: `Reads the vendor's shipping manifest: a CSV with a header row that names the columns serial, mac, user and
+password (serial or mac is enough). All rows are taken or none. Passwords are kept encrypted and never shown.`,
+		Example: "  cagenut bmc import manifest.csv\n  gpg -d manifest.csv.gpg | cagenut bmc import -",
+		Args:    argCount(1, 1, "one file, or - for standard input"),
+		RunE: func(c *cobra.Command, args []string) error {
+			in := s.In
+			if args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return usage("%v", err)
+				}
+				defer f.Close()
+				in = f
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			got, err := cl.ImportManifest(c.Context(), in)
+			if err != nil {
+				return err
+			}
+			return s.print(c, got, func(t *table) {
+				t.line("%s imported, %d changed, %d unchanged", count(got.Imported, "password"), got.Changed, got.Unchanged)
+			})
+		},
+	}
+}
+
+func newFirmwareCommand(s Streams) *cobra.Command {
+	return group("firmware", "Firmware files that profiles name", newFirmwareAddCommand(s), newFirmwareListCommand(s), newFirmwareVerifyCommand(s))
+}
+
+func newFirmwareAddCommand(s Streams) *cobra.Command {
+	var sum string
+	c := &cobra.Command{
+		Use:   "add FILE...",
+		Short: "Add firmware files, each known by its SHA-256",
+		Example: `  cagenut firmware add BIOS_R650_1.15.2.EXE --sha256 9f2c0d...
+  cagenut firmware add *.bin`,
+		Args: argCount(1, -1, "files"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if sum != "" && len(args) > 1 {
+				return usage("--sha256 goes with one file")
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			added := []operation.FirmwareFile{}
+			for _, path := range args {
+				f, err := os.Open(path)
+				if err != nil {
+					return usage("%v", err)
+				}
+				defer f.Close()
+				got, size, err := hash(f)
+				if err != nil {
+					return fmt.Errorf("read %s: %w", path, err)
+				}
+				if sum != "" && sum != got {
+					return usage("%s has the SHA-256 %s, not the one given: the download is damaged, or another file", path, got)
+				}
+				file, err := cl.AddFirmware(c.Context(), filepath.Base(path), got, size, f)
+				if err != nil {
+					return err
+				}
+				added = append(added, file)
+			}
+			return s.print(c, added, func(t *table) { firmwareTable(t, added) })
+		},
+	}
+	c.Flags().StringVar(&sum, "sha256", "", "what the vendor publishes for the file; it must be the same")
+	return c
+}
+
+// hash reads a file to its end and back to its beginning.
+func hash(f *os.File) (sum string, size int64, err error) {
+	h := sha256.New()
+	if size, err = io.Copy(h, f); err != nil {
+		return "", 0, err
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return hex.EncodeToString(h.Sum(nil)), size, err
+}
+
+func firmwareTable(t *table, files []operation.FirmwareFile) {
+	t.row("NAME", "SHA-256", "BYTES", "ADDED (UTC)", "BY")
+	for _, f := range files {
+		t.row(f.Name, f.SHA256, f.Size, stamp(f.Added), f.By)
+	}
+}
+
+func newFirmwareListCommand(s Streams) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the firmware files",
+		Example: "  cagenut firmware list\n  cagenut firmware list -o yaml",
+		Args:    argCount(0, 0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			files, err := cl.Firmware(c.Context())
+			if err != nil {
+				return err
+			}
+			return s.print(c, files, func(t *table) { firmwareTable(t, files) })
+		},
+	}
+}
+
+func newFirmwareVerifyCommand(s Streams) *cobra.Command {
+	return &cobra.Command{
+		Use:     "verify",
+		Short:   "Read every stored firmware file and compare its SHA-256",
+		Example: "  cagenut firmware verify",
+		Args:    argCount(0, 0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			got, err := cl.VerifyFirmware(c.Context())
+			if err != nil {
+				return err
+			}
+			bad := 0
+			for _, f := range got {
+				if f.Error != nil {
+					bad++
+				}
+			}
+			err = s.print(c, got, func(t *table) {
+				for _, f := range got {
+					says := "ok"
+					if f.Error != nil {
+						says = f.Error.Message
+					}
+					t.row(f.File.Name, f.File.SHA256, says)
+				}
+				t.line("%s, %d bad", count(len(got), "file"), bad)
+			})
+			if err == nil && bad > 0 {
+				err = &ExitError{Code: ExitFailure, Err: errors.New(count(bad, "firmware file") + " missing or damaged; add them again")}
+			}
+			return err
+		},
+	}
+}
+
+func newAuditLogCommand(s Streams) *cobra.Command {
+	verify := &cobra.Command{
+		Use:     "verify",
+		Short:   "Recompute the audit chain and compare it with its signed head",
+		Example: "  cagenut audit-log verify\n  cagenut audit-log verify -o json",
+		Args:    argCount(0, 0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			r, err := cl.VerifyAudit(c.Context())
+			if err != nil {
+				return err
+			}
+			err = s.print(c, r, func(t *table) {
+				t.row("rows", r.Rows)
+				t.row("not yet chained", r.Unsealed)
+				t.row("head", orDash(r.Head))
+				t.row("signed (UTC)", stamp(r.SignedAt))
+				for _, p := range r.Problems {
+					t.row("PROBLEM", p)
+				}
+			})
+			if err == nil && len(r.Problems) > 0 {
+				err = &ExitError{Code: ExitFailure, Err: fmt.Errorf("the audit chain is broken: %s; keep the database and the head file as they are", count(len(r.Problems), "problem"))}
+			}
+			return err
+		},
+	}
+	return group("audit-log", "The audit chain", verify)
+}

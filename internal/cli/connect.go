@@ -1,0 +1,190 @@
+package cli
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/cagenut/cagenut/internal/api/client"
+	"github.com/cagenut/cagenut/internal/config"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/login"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/version"
+)
+
+// connect gives the client for a command: flags, else the environment, else what `cagenut login`
+// kept, else what cagenut-dev left. Address and token come from the same place unless a flag or
+// variable gives one of them.
+func connect(c *cobra.Command) (*client.Client, error) {
+	l, err := findLogin(c)
+	if err != nil {
+		return nil, err
+	}
+	if l.URL == "" {
+		f := fault.New(fault.Unauthenticated, "no control plane is known")
+		f.Remedy = "run `cagenut login URL`, or set CAGENUT_URL and CAGENUT_TOKEN; `cagenut-dev` on this machine is found by itself"
+		return nil, f
+	}
+	return dial(l)
+}
+
+func dial(l login.Login) (*client.Client, error) {
+	h := client.WithRoots(nil)
+	if l.CAFile != "" {
+		pem, err := os.ReadFile(l.CAFile)
+		if err != nil {
+			return nil, usage("--ca-file: %v", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, usage("--ca-file %q holds no PEM certificate", l.CAFile)
+		}
+		h = client.WithRoots(roots)
+	}
+	return client.New(l.URL, l.Token, "cagenut/"+version.String(), h)
+}
+
+func findLogin(c *cobra.Command) (login.Login, error) {
+	var l login.Login
+	for _, path := range []func() (string, error){login.Path, login.DevPath} {
+		name, err := path()
+		if err != nil {
+			continue // no home folder: then flags or variables must say it
+		}
+		found, ok, err := login.Load(name)
+		if err != nil {
+			return l, err
+		}
+		if ok {
+			l = found
+			break
+		}
+	}
+	if v := pick(c, "url", "CAGENUT_URL"); v != "" && v != l.URL {
+		l = login.Login{URL: v} // a kept token is for the kept address only
+	}
+	if v := os.Getenv("CAGENUT_TOKEN"); v != "" {
+		l.Token = v
+	}
+	if name, _ := c.Flags().GetString("token-file"); name != "" {
+		token, err := config.ReadSecretFile("--token-file", name)
+		if err != nil {
+			return l, err
+		}
+		l.Token = token
+	}
+	if v := pick(c, "ca-file", "CAGENUT_CA_FILE"); v != "" {
+		l.CAFile = v
+	}
+	return l, nil
+}
+
+// pick is a flag's value, else the environment's.
+func pick(c *cobra.Command, flag, variable string) string {
+	if v, _ := c.Flags().GetString(flag); v != "" {
+		return v
+	}
+	return os.Getenv(variable)
+}
+
+// newKey makes what tells two requests or commands apart.
+func newKey() string { return strings.ToLower(ulid.Make().String()) }
+
+// operationID reads an operation's ID from an argument.
+func operationID(arg string) (operation.ID, error) {
+	id, err := operation.ParseID(arg)
+	if err != nil {
+		return "", &ExitError{Code: ExitUsage, Err: err}
+	}
+	return id, nil
+}
+
+// completeWait bounds how long the shell stands still for a completion.
+const completeWait = 2 * time.Second
+
+// suggestions asks the API for completions. A control plane that is away suggests nothing.
+func suggestions(ask func(ctx context.Context, cl *client.Client) ([]string, error)) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ctx := c.Context()
+		if ctx == nil {
+			ctx = context.Background()
+		}
+		ctx, cancel := context.WithTimeout(ctx, completeWait)
+		defer cancel()
+		cl, err := connect(c)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		out, err := ask(ctx, cl)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// suggestOperations completes operation IDs with what they are.
+func suggestOperations(states ...operation.State) cobra.CompletionFunc {
+	return suggestions(func(ctx context.Context, cl *client.Client) ([]string, error) {
+		list, err := cl.Operations(ctx, operation.Filter{States: states, Limit: 50})
+		var out []string
+		for _, o := range list {
+			out = append(out, fmt.Sprintf("%s\t%s, %s, %s", o.ID, o.State, count(o.Assets, "machine"), o.Reason))
+		}
+		return out, err
+	})
+}
+
+// suggestAssets completes the names of machines that operations have worked on lately: NetBox is not
+// asked for every key press.
+func suggestAssets() cobra.CompletionFunc {
+	return suggestions(func(ctx context.Context, cl *client.Client) ([]string, error) {
+		list, err := cl.Operations(ctx, operation.Filter{Limit: 5})
+		if err != nil {
+			return nil, err
+		}
+		var out []string
+		for _, o := range list {
+			d, err := cl.Operation(ctx, o.ID)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range d.Runs {
+				out = append(out, r.Asset.Name)
+			}
+		}
+		return out, nil
+	})
+}
+
+func suggestProfiles() cobra.CompletionFunc {
+	return suggestions(func(ctx context.Context, cl *client.Client) ([]string, error) {
+		list, err := cl.Profiles(ctx)
+		var out []string
+		for _, p := range list {
+			out = append(out, p.Profile.Name)
+		}
+		return out, err
+	})
+}
+
+// complete fixes the values that a flag can have.
+func complete(c *cobra.Command, flag string, values ...string) {
+	err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(fmt.Sprintf("cli: complete --%s of %s: %v", flag, c.Name(), err)) // the flag is not there: a defect
+	}
+}
+
+func completeFlag(c *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := c.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic(fmt.Sprintf("cli: complete --%s of %s: %v", flag, c.Name(), err))
+	}
+}

@@ -1,0 +1,152 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cagenut/cagenut/internal/api"
+	"github.com/cagenut/cagenut/internal/config"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/firmware"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/postgres"
+	"github.com/cagenut/cagenut/internal/profile"
+	"github.com/cagenut/cagenut/internal/secret"
+	"github.com/cagenut/cagenut/internal/version"
+	"github.com/cagenut/cagenut/inventory"
+)
+
+// drain is how long open requests may last after the end was asked for.
+const drain = 10 * time.Second
+
+// Serve runs the API, the outbox relay and the audit sealer.
+func Serve(ctx context.Context, c *config.Config, o Options) error {
+	if err := c.Need("cagenut serve", "database.url", "netbox.url", "secrets.key_file", "firmware.dir", "audit.key_file"); err != nil {
+		return err
+	}
+	inv, err := Inventory(c, o.Metrics)
+	if err != nil {
+		return err
+	}
+	conn, err := Temporal(c, o.Log)
+	if err != nil {
+		return err
+	}
+	audit, err := postgres.NewAuditKeeper(c.Audit.KeyFile, c.Audit.HeadFile)
+	if err != nil {
+		return err
+	}
+	files, err := firmware.Open(c.Firmware.Dir, int64(c.Firmware.MaxMiB)<<20)
+	if err != nil {
+		return err
+	}
+	store, err := OpenStore(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	store.UseAudit(audit)
+	keeper, err := Keeper(c, store, inv)
+	if err != nil {
+		return err
+	}
+	d := NewDialer(conn, o.Log)
+	defer d.Close()
+	ao := api.Options{Store: store, Steerer: d, Inventory: inv, Secrets: secret.ForAPI(keeper), Firmware: files}
+	if err := apiOptions(&ao, c, o, d); err != nil {
+		return err
+	}
+	handler, err := api.New(ao)
+	if err != nil {
+		return err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.API.Listen)
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "api.listen: %v", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return listen(ctx, handler.HTTPServer(c.API.Listen), l, c.API.TLS) })
+	g.Go(func() error {
+		if _, err := d.Wait(ctx); err != nil {
+			return nil // the end came before Temporal did
+		}
+		relay := &postgres.Relay{Store: store, Log: o.Log, Start: func(ctx context.Context, item postgres.OutboxItem) error {
+			return startFromOutbox(ctx, d, item)
+		}}
+		return relay.Run(ctx)
+	})
+	g.Go(func() error { return (&postgres.Sealer{Store: store, Keeper: audit, Log: o.Log}).Run(ctx) })
+	o.Log.Info("serving", "address", l.Addr().String(), "version", version.String(), "sites", c.SiteNames())
+	o.ready(l.Addr().String())
+	return g.Wait()
+}
+
+// apiOptions fills in what the configuration says.
+func apiOptions(a *api.Options, c *config.Config, o Options, d *Dialer) error {
+	a.Setup = inventory.SetupOptions{User: c.NetBox.User, WebhookURL: c.NetBox.WebhookURL}
+	if c.NetBox.WebhookKeyFile != "" {
+		var err error
+		if a.Setup.WebhookKey, err = config.ReadSecretFile("netbox.webhook_key_file", c.NetBox.WebhookKeyFile); err != nil {
+			return err
+		}
+	}
+	temporal := config.Check{Name: "Temporal", Target: c.Temporal.Host, Run: d.Check}
+	a.Planner = planInstall
+	a.Profiles = func() ([]profile.Profile, error) { return config.LoadProfiles(c.Profiles) }
+	a.Sites, a.Window = c.SiteNames(), c.WindowFor
+	a.Ready, a.Doctor = []config.Check{temporal}, []config.Check{temporal}
+	a.Metrics, a.Observe = o.Metrics.Handler(), o.Metrics.api()
+	a.Version, a.MaxFirmware, a.Log = version.String(), int64(c.Firmware.MaxMiB)<<20, o.Log
+	return nil
+}
+
+// listen serves HTTP until the context ends, and then lets what is open come to its end.
+func listen(ctx context.Context, web *http.Server, l net.Listener, c config.ServerTLS) error {
+	// Streams of events end with the program, not after their own patience.
+	base, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer hangUp()
+	web.BaseContext = func(net.Listener) context.Context { return base }
+	ended := make(chan error, 1)
+	go func() {
+		if c.CertFile != "" {
+			ended <- web.ServeTLS(l, c.CertFile, c.KeyFile)
+		} else {
+			ended <- web.Serve(l)
+		}
+	}()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("API on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	hangUp()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	if err := web.Shutdown(last); err != nil {
+		return errors.Join(fmt.Errorf("API on %s: requests were cut off: %w", l.Addr(), err), web.Close())
+	}
+	return nil
+}
+
+// startFromOutbox starts what an outbox row asks for. Running already is success.
+func startFromOutbox(ctx context.Context, d *Dialer, item postgres.OutboxItem) error {
+	if item.Kind != postgres.OutboxStart {
+		return fault.New(fault.Internal, "outbox item %d has kind %q, which this version does not know", item.ID, item.Kind)
+	}
+	var in operation.Start
+	if err := json.Unmarshal(item.Payload, &in); err != nil {
+		return fault.Wrap(err, fault.Internal, "outbox item %d: %v", item.ID, err)
+	}
+	c, err := d.operations()
+	if err != nil {
+		return err
+	}
+	return c.Start(ctx, in)
+}
