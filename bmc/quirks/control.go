@@ -4,6 +4,9 @@ package quirks
 type Control struct {
 	Syslog SyslogPlace
 	NTP    NTPPlace
+	// NoSyslogSubscription: the EventService takes no destination of the type Syslog. Nothing in a
+	// service tells that, but for its refusal.
+	NoSyslogSubscription bool
 }
 
 // SyslogPlace says where a BMC keeps its remote syslog server, when that is not an EventDestination
@@ -52,6 +55,19 @@ var controls = []controlRow{
 			Server: "Attributes/SysLog.1.Server1", Port: "Attributes/SysLog.1.Port",
 			Enabled: "Attributes/SysLog.1.SysLogEnable", On: "Enabled"}},
 	},
+	{
+		name:   "supermicro-syslog",
+		reason: "Supermicro keeps its syslog server in an OEM resource of the manager",
+		match:  Match{Vendor: []string{"Supermicro"}},
+		Control: Control{Syslog: SyslogPlace{Link: "Oem/Supermicro/Syslog", Server: "SyslogServer",
+			Port: "SyslogPortNumber", Enabled: "EnableSyslog", On: true}},
+	},
+	{
+		name:    "no-syslog-subscription",
+		reason:  "the EventServices of these vendors take destinations of the types RedfishEvent and SNMP only",
+		match:   Match{Vendor: []string{"Dell", "HPE", "Hewlett", "Lenovo", "Supermicro"}},
+		Control: Control{NoSyslogSubscription: true},
+	},
 }
 
 // ControlFor gives how writing to a BMC differs.
@@ -64,6 +80,7 @@ func ControlFor(f Facts) Control {
 		if r.Syslog.Link != "" {
 			c.Syslog = r.Syslog
 		}
+		c.NoSyslogSubscription = c.NoSyslogSubscription || r.NoSyslogSubscription
 		if r.NTP.Link != "" {
 			c.NTP = r.NTP
 		}

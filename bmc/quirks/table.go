@@ -22,14 +22,14 @@ var table = []Quirk{
 			// Descriptions of the API itself.
 			"JsonSchemas", "Registries", "$metadata", "odata", "ActionInfo", "ResourceDirectory",
 			// Doings, not things.
-			"SessionService", "TaskService", "Tasks", "JobService", "Jobs", "Subscriptions", "TelemetryService",
+			"SessionService", "TaskService", "Tasks", "JobService", "Jobs", "TelemetryService",
 			"MetricReports", "MetricReportDefinitions", "MetricDefinitions", "Triggers",
 			// Counters that change with every reading; the things they count are read themselves.
 			"Metrics", "ProcessorMetrics", "MemoryMetrics", "DriveMetrics", "PortMetrics", "EnvironmentMetrics",
-			"PowerSupplyMetrics", "ManagerDiagnosticData", "ProcessorMetrics",
+			"PowerSupplyMetrics", "ManagerDiagnosticData",
 			// Thousands of hashes without a serial.
 			"Signatures",
-			"AccountService/Roles", "VirtualMedia", "RemoteMedia",
+			"AccountService/Roles",
 		},
 	},
 	{

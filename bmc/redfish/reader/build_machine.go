@@ -216,7 +216,7 @@ func (b *builder) otherSerials(v value) []bmc.NamedValue {
 
 // identity says which machine this is, by the fields that the quirks name, best first.
 func (b *builder) identity() {
-	system, v := b.chosenSystem()
+	system := b.chosenSystem()
 	id := &b.inv.Identity
 	id.OtherSerials = map[string]string{}
 	candidates := map[string]string{}
@@ -234,11 +234,9 @@ func (b *builder) identity() {
 			add("ComputerSystem."+o.Name, o.Value)
 		}
 	}
-	// The chassis that the system stands in first, then those that stand in none.
-	inSystem := func(c bmc.Chassis) bool { return system != nil && slices.Contains(system.ChassisIDs, c.ID) }
-	for _, near := range []bool{true, false} {
+	for distance := range 3 {
 		for _, c := range b.inv.Chassis {
-			if inSystem(c) != near || !near && c.ContainedBy != "" {
+			if chassisDistance(system, c) != distance {
 				continue
 			}
 			add("Chassis.SerialNumber", c.Serial)
@@ -248,7 +246,6 @@ func (b *builder) identity() {
 			}
 		}
 	}
-	_ = v
 	for _, name := range b.w.profile.Identity {
 		if candidates[name] != "" {
 			id.Serial, id.SerialSource = candidates[name], name
@@ -277,6 +274,20 @@ func (b *builder) identity() {
 	}
 }
 
+// chassisDistance: 0 the system's own chassis, 1 one that holds this system alone, 2 one that
+// stands in no other. Others, such as boards, do not name a machine: 3.
+func chassisDistance(system *bmc.System, c bmc.Chassis) int {
+	switch {
+	case system != nil && (slices.Contains(system.ChassisIDs, c.ID) || c.ID == system.ID):
+		return 0
+	case system != nil && len(c.Systems) == 1 && c.Systems[0] == system.ID:
+		return 1
+	case c.ContainedBy == "":
+		return 2
+	}
+	return 3
+}
+
 func mapValues(m map[string]string) []string {
 	out := make([]string, 0, len(m))
 	for _, v := range m {
@@ -287,7 +298,7 @@ func mapValues(m map[string]string) []string {
 
 // chosenSystem is the one that the caller named; else the one that looks most like a host that an
 // operating system runs on, for BMCs that also present accelerator trays or DPUs as systems.
-func (b *builder) chosenSystem() (*bmc.System, value) {
+func (b *builder) chosenSystem() *bmc.System {
 	best, bestScore := -1, -1
 	for i, s := range b.inv.Systems {
 		if b.w.opt.System != "" {
@@ -312,8 +323,7 @@ func (b *builder) chosenSystem() (*bmc.System, value) {
 		}
 	}
 	if best < 0 {
-		return nil, value{}
+		return nil
 	}
-	s := &b.inv.Systems[best]
-	return s, b.w.resources[s.URI].v
+	return &b.inv.Systems[best]
 }

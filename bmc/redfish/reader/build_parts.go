@@ -1,6 +1,7 @@
 package reader
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cagenut/cagenut/bmc"
@@ -30,20 +31,26 @@ func (b *builder) parts() {
 		if absent(v) || m.GiB == 0 && !anyText(m.Serial) {
 			return
 		}
+		for _, have := range b.inv.Memory { // a chassis may list its systems' DIMMs once more
+			if !blank(m.Serial) && have.Serial == m.Serial && have.ID == m.ID && have.PartNumber == m.PartNumber && under(have.URI, "Systems") != under(m.URI, "Systems") {
+				return
+			}
+		}
 		b.inv.Memory = append(b.inv.Memory, m)
 	}, "Memory")
-	seen := map[string]int{}
+	seen := map[string]string{}
 	b.of(func(key string, v value) {
 		d := bmc.PCIeDevice{Part: b.part(v, key), Type: v.get("DeviceType").str(), Firmware: b.firmwareOf(v),
 			Slot: v.first("Slot.Location.PartLocation.ServiceLabel", "Slot.SlotType")}
 		if absent(v) {
 			return
 		}
-		id := d.ID + "\x00" + d.Serial + "\x00" + d.Name + "\x00" + d.Model
-		if i, twice := seen[id]; twice && !blank(d.Serial) && b.inv.PCIeDevices[i].URI != d.URI {
-			return // the same card listed under system and chassis
+		// The same card may be listed under its system and under its chassis.
+		id := strings.Join([]string{d.ID, strings.TrimSpace(d.Serial), d.Name, d.Model}, "\x00")
+		if other, twice := seen[id]; twice && (under(other, "Systems") == "") != (under(key, "Systems") == "") {
+			return
 		}
-		seen[id] = len(b.inv.PCIeDevices)
+		seen[id] = key
 		b.inv.PCIeDevices = append(b.inv.PCIeDevices, d)
 	}, "PCIeDevice")
 	b.of(func(key string, v value) {
@@ -57,6 +64,7 @@ func (b *builder) parts() {
 		}
 	}, "PCIeFunction")
 	b.accelerators()
+	b.graphics()
 }
 
 // accelerators takes over what the PCIe view knows of a GPU: some BMCs name its model only there.
@@ -72,6 +80,35 @@ func (b *builder) accelerators() {
 				p.Model = d.Name
 			}
 			fill(&p.Firmware, d.Firmware)
+		}
+	}
+}
+
+// graphics adds the GPUs that a BMC lists as graphics controllers or PCIe devices alone. The BMC's
+// own display chip has no serial and is none.
+func (b *builder) graphics() {
+	add := func(part bmc.Part, firmware string) {
+		for _, p := range b.inv.Processors {
+			if strings.TrimSpace(p.Serial) == strings.TrimSpace(part.Serial) {
+				return
+			}
+		}
+		if blank(part.Serial) {
+			return
+		}
+		if blank(part.Model) {
+			part.Model = part.Name
+		}
+		b.inv.Processors = append(b.inv.Processors, bmc.Processor{Part: part, Type: "GPU", System: b.systemOf(part.URI), Firmware: firmware})
+	}
+	b.of(func(key string, v value) {
+		if !absent(v) && len(b.targets(v.get("Links", "Processors"))) == 0 {
+			add(b.part(v, key), b.firmwareOf(v))
+		}
+	}, "GraphicsController")
+	for _, d := range b.inv.PCIeDevices {
+		if d.Class == "DisplayController" || d.Class == "ProcessingAccelerators" {
+			add(d.Part, d.Firmware)
 		}
 	}
 }
@@ -98,36 +135,125 @@ func (v value) first1(names ...string) float64 {
 	return 0
 }
 
-// powerAndCooling reads power supplies, fans and temperatures, from the old Power and Thermal and
-// from the newer resources of their own.
+// powerAndCooling reads power supplies, fans and temperatures. BMCs tell of them in the old Power
+// and Thermal, in newer resources of their own, or in both under other names: see views.
 func (b *builder) powerAndCooling() {
-	b.of(func(key string, v value) { b.powerSupply(key, v) }, "PowerSupply")
+	var supplies views[bmc.PowerSupply]
+	var fans views[bmc.Fan]
+	var temperatures views[bmc.Temperature]
+	chassisOf := func(key string) string { return under(key, "Chassis") }
+	b.of(func(key string, v value) { addTo(&supplies, 0, chassisOf(key))(b.powerSupply(key, v)) }, "PowerSupply")
 	b.of(func(key string, v value) {
-		b.inside(key, v, "PowerSupplies", b.powerSupply)
+		b.inside(key, v, "PowerSupplies", func(own string, p value) { addTo(&supplies, 1, chassisOf(key))(b.powerSupply(own, p)) })
 	}, "Power")
-	b.of(func(key string, v value) { b.fan(key, v) }, "Fan")
+	b.of(func(key string, v value) { addTo(&fans, 0, chassisOf(key))(b.fan(key, v)) }, "Fan")
 	b.of(func(key string, v value) {
-		b.inside(key, v, "Fans", b.fan)
-		b.inside(key, v, "Temperatures", b.temperature)
+		b.inside(key, v, "Fans", func(own string, f value) { addTo(&fans, 1, chassisOf(key))(b.fan(own, f)) })
+		b.inside(key, v, "Temperatures", func(own string, t value) { addTo(&temperatures, 0, chassisOf(key))(b.temperature(own, t)) })
 	}, "Thermal")
 	b.of(func(key string, v value) {
+		switch {
+		case strings.EqualFold(v.get("ReadingType").str(), "Temperature"):
+			addTo(&temperatures, 1, chassisOf(key))(b.temperature(key, v))
+		case strings.EqualFold(v.get("ReadingType").str(), "Rotational"), strings.EqualFold(v.get("PhysicalContext").str(), "Fan"):
+			addTo(&fans, 2, chassisOf(key))(b.fan(key, v))
+		}
+	}, "Sensor")
+	b.of(func(key string, v value) {
 		v.get("TemperatureReadingsCelsius").each(func(_ string, t value) bool {
+			source := keyOf(t.get("DataSourceUri").str())
 			if celsius, ok := t.get("Reading").number(); ok {
-				b.addTemperature(bmc.Temperature{Part: bmc.Part{ID: lastSegment(t.get("DataSourceUri").str()),
-					Name: t.get("DeviceName").str(), URI: keyOf(t.get("DataSourceUri").str())}, Celsius: &celsius}, key)
+				p := bmc.Part{ID: lastSegment(source), Name: t.first("DeviceName", "PhysicalContext"), URI: source}
+				addTo(&temperatures, 2, chassisOf(key))(bmc.Temperature{Part: p, Celsius: &celsius}, true)
 			}
 			return true
 		})
 	}, "ThermalMetrics")
-	fans := len(b.inv.Fans)
-	b.of(func(key string, v value) {
-		switch {
-		case strings.EqualFold(v.get("ReadingType").str(), "Temperature"):
-			b.temperature(key, v)
-		case fans == 0 && (strings.EqualFold(v.get("ReadingType").str(), "Rotational") || strings.EqualFold(v.get("PhysicalContext").str(), "Fan")):
-			b.fan(key, v)
+
+	b.inv.PowerSupplies = append(b.inv.PowerSupplies, supplies.merged(func(p bmc.PowerSupply) bmc.Part { return p.Part },
+		func(have *bmc.PowerSupply, more bmc.PowerSupply) {
+			have.Watts, have.InputVolts = nonZero(have.Watts, more.Watts), nonZero(have.InputVolts, more.InputVolts)
+			fill(&have.Firmware, more.Firmware)
+			fillPart(&have.Part, more.Part)
+		})...)
+	b.inv.Fans = append(b.inv.Fans, fans.merged(func(f bmc.Fan) bmc.Part { return f.Part }, func(have *bmc.Fan, more bmc.Fan) {
+		if have.Reading == 0 {
+			have.Reading, have.Units = more.Reading, more.Units
 		}
-	}, "Sensor")
+		fillPart(&have.Part, more.Part)
+	})...)
+	b.inv.Temperatures = append(b.inv.Temperatures, temperatures.merged(func(t bmc.Temperature) bmc.Part { return t.Part },
+		func(have *bmc.Temperature, more bmc.Temperature) {
+			if have.Celsius == nil {
+				have.Celsius = more.Celsius
+			}
+			if have.Critical == nil {
+				have.Critical = more.Critical
+			}
+		})...)
+}
+
+// views are the same things of a chassis as several resources tell of them, the preferred view
+// first. Names and numbers often differ between views, so that not every thing can be matched: the
+// view with the most things is taken, and what another knows more of a matched thing is filled in.
+type views[T any] struct {
+	chassis []string // in order of appearance
+	of      map[string]*[3][]T
+}
+
+// addTo gives a function that adds a thing to a view unless it is not there.
+func addTo[T any](v *views[T], view int, chassis string) func(thing T, there bool) {
+	return func(thing T, there bool) {
+		if !there {
+			return
+		}
+		if v.of == nil {
+			v.of = map[string]*[3][]T{}
+		}
+		if v.of[chassis] == nil {
+			v.of[chassis] = &[3][]T{}
+			v.chassis = append(v.chassis, chassis)
+		}
+		v.of[chassis][view] = append(v.of[chassis][view], thing)
+	}
+}
+
+// merged gives the things; fill takes over what the second view of the same thing knows more.
+func (v *views[T]) merged(part func(T) bmc.Part, fill func(have *T, more T)) []T {
+	var out []T
+	for _, chassis := range v.chassis {
+		all := v.of[chassis]
+		best := 0
+		for i := range all {
+			if len(all[i]) > len(all[best]) {
+				best = i
+			}
+		}
+		things := all[best]
+		for i := range all {
+			if i == best {
+				continue
+			}
+			for _, more := range all[i] {
+				j := slices.IndexFunc(things, func(have T) bool { return sameThing(part(have), part(more)) })
+				if j >= 0 {
+					fill(&things[j], more)
+				} else if !blank(part(more).Serial) {
+					things = append(things, more) // surely another thing
+				}
+			}
+		}
+		out = append(out, things...)
+	}
+	return out
+}
+
+// sameThing tells whether two views of a chassis' things are surely of the same one.
+func sameThing(a, c bmc.Part) bool {
+	if !blank(a.Serial) && !blank(c.Serial) {
+		return strings.TrimSpace(a.Serial) == strings.TrimSpace(c.Serial)
+	}
+	return a.URI == c.URI || !blank(a.Name) && a.Name == c.Name
 }
 
 // inside calls f for each element of an array of things inside a resource.
@@ -147,43 +273,21 @@ func (b *builder) inside(key string, v value, name string, f func(key string, v 
 	})
 }
 
-func (b *builder) powerSupply(key string, v value) {
-	p := bmc.PowerSupply{Part: b.part(v, key), Firmware: b.firmwareOf(v), Chassis: under(key, "Chassis"),
+func (b *builder) powerSupply(key string, v value) (p bmc.PowerSupply, there bool) {
+	p = bmc.PowerSupply{Part: b.part(v, key), Firmware: b.firmwareOf(v), Chassis: under(key, "Chassis"),
 		Watts: v.first1("PowerCapacityWatts"), InputVolts: v.first1("LineInputVoltage")}
-	if absent(v) || !anyText(p.Serial, p.Model, p.PartNumber) && !strings.EqualFold(p.State, "Enabled") {
-		return
-	}
 	if p.Watts == 0 {
 		v.get("InputRanges").each(func(_ string, r value) bool {
 			p.Watts = max(p.Watts, r.first1("OutputWattage", "CapacityWatts"))
 			return true
 		})
 	}
-	for i := range b.inv.PowerSupplies {
-		have := &b.inv.PowerSupplies[i]
-		same := !blank(p.Serial) && strings.TrimSpace(have.Serial) == strings.TrimSpace(p.Serial) ||
-			blank(p.Serial) && have.Chassis == p.Chassis && have.Name == p.Name && have.URI != p.URI && viewOfOther(have.URI, p.URI)
-		if !same {
-			continue
-		}
-		have.Watts, have.InputVolts = nonZero(have.Watts, p.Watts), nonZero(have.InputVolts, p.InputVolts)
-		fill(&have.Firmware, p.Firmware)
-		fillPart(&have.Part, p.Part)
-		return
-	}
-	b.inv.PowerSupplies = append(b.inv.PowerSupplies, p)
+	return p, !absent(v) && (anyText(p.Serial, p.Model, p.PartNumber) || strings.EqualFold(p.State, "Enabled"))
 }
 
-// viewOfOther tells whether of two paths one is in the old Power or Thermal and the other is not, so
-// that they are two views of the same things.
-func viewOfOther(a, c string) bool { return strings.Contains(a, "#") != strings.Contains(c, "#") }
-
-func (b *builder) fan(key string, v value) {
-	f := bmc.Fan{Part: b.part(v, key)}
+func (b *builder) fan(key string, v value) (f bmc.Fan, there bool) {
+	f = bmc.Fan{Part: b.part(v, key)}
 	fill(&f.Name, v.get("FanName").str())
-	if absent(v) {
-		return
-	}
 	f.Reading, f.Units = v.get("Reading").float(), v.first("ReadingUnits", "Units")
 	if rpm, ok := v.path("SpeedPercent.SpeedRPM").number(); ok {
 		f.Reading, f.Units = rpm, "RPM"
@@ -192,32 +296,18 @@ func (b *builder) fan(key string, v value) {
 	} else if rpm, ok := v.get("ReadingRPM").number(); ok {
 		f.Reading, f.Units = rpm, "RPM"
 	}
-	chassis := under(key, "Chassis")
-	for i := range b.inv.Fans {
-		have := &b.inv.Fans[i]
-		if under(have.URI, "Chassis") == chassis && have.Name == f.Name && viewOfOther(have.URI, f.URI) {
-			if have.Reading == 0 {
-				have.Reading, have.Units = f.Reading, f.Units
-			}
-			fillPart(&have.Part, f.Part)
-			return
-		}
-	}
-	b.inv.Fans = append(b.inv.Fans, f)
+	return f, !absent(v)
 }
 
-func (b *builder) temperature(key string, v value) {
-	if absent(v) || strings.EqualFold(v.path("Status.State").str(), "Disabled") {
-		return
-	}
-	t := bmc.Temperature{Part: b.part(v, key)}
+func (b *builder) temperature(key string, v value) (t bmc.Temperature, there bool) {
+	t = bmc.Temperature{Part: b.part(v, key)}
 	if c, ok := first2(v, "ReadingCelsius", "Reading"); ok {
 		t.Celsius = &c
 	}
 	if c, ok := first2(v, "UpperThresholdCritical", "Thresholds.UpperCritical.Reading"); ok {
 		t.Critical = &c
 	}
-	b.addTemperature(t, key)
+	return t, !absent(v) && !strings.EqualFold(v.path("Status.State").str(), "Disabled")
 }
 
 func first2(v value, paths ...string) (float64, bool) {
@@ -227,25 +317,6 @@ func first2(v value, paths ...string) (float64, bool) {
 		}
 	}
 	return 0, false
-}
-
-// addTemperature adds a sensor once, however many resources tell of it.
-func (b *builder) addTemperature(t bmc.Temperature, key string) {
-	chassis := under(key, "Chassis")
-	for i := range b.inv.Temperatures {
-		have := &b.inv.Temperatures[i]
-		if have.URI == t.URI || under(have.URI, "Chassis") == chassis && viewOfOther(have.URI, t.URI) && have.Name == t.Name {
-			if have.Celsius == nil {
-				have.Celsius = t.Celsius
-			}
-			if have.Critical == nil {
-				have.Critical = t.Critical
-			}
-			fillPart(&have.Part, t.Part)
-			return
-		}
-	}
-	b.inv.Temperatures = append(b.inv.Temperatures, t)
 }
 
 func fill(p *string, s string) {

@@ -74,6 +74,10 @@ func (b *builder) controller(key string, v value, storage string) {
 	b.inv.Storage = append(b.inv.Storage, c)
 }
 
+// viewOfOther tells whether of two paths one is inside a resource and the other is a resource of its
+// own, so that they may be two views of the same thing.
+func viewOfOther(a, c string) bool { return strings.Contains(a, "#") != strings.Contains(c, "#") }
+
 func bytesOf(v value) int64 {
 	if n := v.get("CapacityBytes").integer(); n > 0 {
 		return n

@@ -21,7 +21,7 @@ const (
 // schemas and languages.
 var notVersions = []string{"redfishversion", "protocolversion", "schemaversion", "registryversion", "languageversion",
 	"tlsversion", "tslversion", "sslversion", "smbversion", "snmpversion", "nfsversion", "ipmiversion",
-	"complianceversion", "uefiversion", "apiversion", "eventversion", "odataversion"}
+	"complianceversion", "uefiversion", "typeversion", "apiversion", "eventversion", "odataversion"}
 
 // classify judges a property by its name.
 func classify(name string) valueClass {
@@ -39,7 +39,7 @@ func classify(name string) valueClass {
 		return classVersion
 	case n == "osversion", n == "ipversion", strings.HasSuffix(n, "_ipversion"):
 		return classNone
-	case strings.Contains(n, "version"):
+	case strings.Contains(n, "version") && !strings.HasSuffix(n, "versions"):
 		for _, not := range notVersions {
 			if strings.HasSuffix(n, not) {
 				return classNone
