@@ -95,7 +95,7 @@ func (t Timing) Faster(n int) Timing {
 	}
 	d := time.Duration(n)
 	policies := make(map[string]Policy, len(t.Policies))
-	for name, p := range t.Policies { //workflowcheck:ignore builds a map, order does not matter
+	for name, p := range t.Policies {
 		policies[name] = Policy{Call: p.Call, First: p.First / d, Most: p.Most / d, Limit: p.Limit / d}
 	}
 	t.Policies = policies

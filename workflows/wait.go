@@ -50,9 +50,7 @@ func (r *run) await(ctx workflow.Context, policy Policy) (*activities.Done, *fau
 			return nil, nil, v
 		}
 		if e, ok := r.reachedAt(s.Stage); ok {
-			return &activities.Done{Changed: true, Summary: "reached " + e.Stage, Evidence: []operation.Evidence{{
-				Kind: "event", Title: "The machine reached " + e.Stage, Data: plan.Encode(e),
-			}}}, nil, next
+			return reached(e), nil, next
 		}
 		now := workflow.Now(ctx)
 		left := deadline - (now.Sub(began) - r.stopped)
@@ -81,6 +79,14 @@ func (r *run) await(ctx workflow.Context, policy Policy) (*activities.Done, *fau
 		}
 		r.listenFor(ctx, d, s.Stage)
 	}
+}
+
+// reached ends an await step with its event as evidence.
+func reached(e operation.Reached) *activities.Done {
+	data := plan.Encode(e) //workflowcheck:ignore
+	return &activities.Done{Changed: true, Summary: "reached " + e.Stage, Evidence: []operation.Evidence{{
+		Kind: "event", Title: "The machine reached " + e.Stage, Data: data,
+	}}}
 }
 
 // listenFor waits for d, a command, or an event of the stage.

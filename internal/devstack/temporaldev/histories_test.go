@@ -167,6 +167,11 @@ func keep(t *testing.T, name string, h *historypb.History) {
 	if *record == "" {
 		return
 	}
+	for _, e := range h.Events { // a worker's own queue is named after its host
+		if q := e.GetWorkflowTaskScheduledEventAttributes().GetTaskQueue(); q.GetKind() == enumspb.TASK_QUEUE_KIND_STICKY {
+			q.Name = "sticky"
+		}
+	}
 	raw, err := protojson.MarshalOptions{Multiline: true, Indent: " "}.Marshal(h)
 	if err != nil {
 		t.Fatal(err)
