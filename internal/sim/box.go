@@ -118,7 +118,7 @@ func New(o Options) (*Box, error) {
 
 // load brings the machines to where they were.
 func (b *Box) load() error {
-	st, states, entries, err := openStore(filepath.Join(b.opts.Dir, "box.jsonl"))
+	st, states, entries, err := openStore(filepath.Join(b.opts.Dir, "box.jsonl"), growth)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ type flavour struct {
 	// Habits.
 	skuIsSerial     bool // SKU is the serial that people know, SerialNumber the board's
 	certFollowsName bool // another host name brings another certificate
-	mediaInSystem   bool // today's places: VirtualMedia on the system, Location instead of DeviceLocator
+	mediaInSystem   bool // today's places: VirtualMedia on the system too, Location instead of DeviceLocator
 	needsIfMatch    bool // PATCH without If-Match is refused
 	strictQuery     bool // unknown $queries are refused, not ignored
 	quietPatch      bool // PATCH is answered with 204

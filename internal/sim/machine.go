@@ -40,13 +40,18 @@ type MachineSpec struct {
 	ClockSkew time.Duration `json:"clock_skew,omitempty"`
 }
 
-// Machines gives the specs of a rack's servers.
+// Machines gives the specs of a rack's servers. Some are without host power and some have a wrong
+// clock, as after racking.
 func (r Rack) Machines() []MachineSpec {
 	var out []MachineSpec
-	for _, d := range r.Servers() {
+	for i, d := range r.Servers() {
 		s := MachineSpec{Name: d.Name, Flavour: d.Flavour, Serial: d.Serial, Addr: d.OOB.Addr()}
-		for _, i := range d.Interfaces {
-			s.MACs = append(s.MACs, i.MAC)
+		for _, p := range d.Interfaces {
+			s.MACs = append(s.MACs, p.MAC)
+		}
+		s.Off = i%6 == 5
+		if i%3 == 1 {
+			s.ClockSkew = -17 * time.Minute
 		}
 		out = append(out, s)
 	}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -18,7 +20,8 @@ import (
 // A half-written last record is what a kill leaves; it belongs to an answer that was never sent,
 // and is cut off when the file is opened.
 type store struct {
-	path string
+	path  string
+	limit int64 // the file is written anew when it has grown by so much
 
 	mu      sync.Mutex
 	cond    *sync.Cond
@@ -29,6 +32,9 @@ type store struct {
 	closed  bool
 	done    chan struct{}
 	file    *os.File
+	// What a new file would hold: all that was ever put.
+	states  map[string]json.RawMessage
+	entries []Entry
 }
 
 // record is one line of the file.
@@ -38,8 +44,11 @@ type record struct {
 	Entries []Entry         `json:"entries,omitempty"`
 }
 
+// growth is how much a store's file may grow before superseded states are thrown out, in bytes.
+const growth = 64 << 20
+
 // openStore reads the file, writes it anew without superseded states, and starts the writer.
-func openStore(path string) (*store, map[string]json.RawMessage, []Entry, error) {
+func openStore(path string, limit int64) (*store, map[string]json.RawMessage, []Entry, error) {
 	states, entries, err := readStore(path)
 	if err != nil {
 		return nil, nil, nil, err
@@ -51,10 +60,12 @@ func openStore(path string) (*store, map[string]json.RawMessage, []Entry, error)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("open the box's state: %w", err)
 	}
-	s := &store{path: path, file: f, done: make(chan struct{})}
+	s := &store{
+		path: path, limit: limit, file: f, done: make(chan struct{}), states: states, entries: entries,
+	}
 	s.cond = sync.NewCond(&s.mu)
 	go s.run()
-	return s, states, entries, nil
+	return s, maps.Clone(states), slices.Clone(entries), nil
 }
 
 func readStore(path string) (map[string]json.RawMessage, []Entry, error) {
@@ -131,6 +142,10 @@ func (s *store) put(r record) int64 {
 		s.err = errors.New("the box is closed")
 	}
 	s.queue = append(append(s.queue, line...), '\n')
+	if r.State != nil {
+		s.states[r.Machine] = r.State
+	}
+	s.entries = append(s.entries, r.Entries...)
 	s.queued++
 	s.cond.Broadcast()
 	return s.queued
@@ -148,6 +163,7 @@ func (s *store) wait(n int64) error {
 
 func (s *store) run() {
 	defer close(s.done)
+	grown := int64(0)
 	for {
 		s.mu.Lock()
 		for len(s.queue) == 0 && !s.closed && s.err == nil {
@@ -159,10 +175,18 @@ func (s *store) run() {
 		}
 		batch, upTo := s.queue, s.queued
 		s.queue = nil
+		var states map[string]json.RawMessage
+		var entries []Entry
+		if grown += int64(len(batch)); grown > s.limit {
+			states, entries = maps.Clone(s.states), s.entries // with all of the batch
+		}
 		s.mu.Unlock()
 
-		_, err := s.file.Write(batch)
-		if err == nil {
+		var err error
+		if states != nil {
+			grown = 0
+			err = s.renew(states, entries)
+		} else if _, err = s.file.Write(batch); err == nil {
 			err = s.file.Sync()
 		}
 
@@ -175,6 +199,20 @@ func (s *store) run() {
 		s.cond.Broadcast()
 		s.mu.Unlock()
 	}
+}
+
+// renew replaces the file by one without superseded states.
+func (s *store) renew(states map[string]json.RawMessage, entries []Entry) error {
+	if err := compact(s.path, states, entries); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(s.path, os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	old := s.file
+	s.file = f
+	return old.Close()
 }
 
 // close writes what is queued and closes the file.

@@ -160,9 +160,7 @@ func (t tree) manager() {
 		r["DateTime"], r["DateTimeLocalOffset"] = c.clock(), c.m.st.Manager.Offset
 		r["LastResetTime"], r["PowerState"], r["Status"] = stamp(c.m.st.Reset), "On", status("OK")
 		r["EthernetInterfaces"], r["NetworkProtocol"] = ref(path+"/EthernetInterfaces"), ref(path+"/NetworkProtocol")
-		if !f.mediaInSystem {
-			r["VirtualMedia"] = ref(path + "/VirtualMedia")
-		}
+		r["VirtualMedia"] = ref(path + "/VirtualMedia")
 		if f.logInManager {
 			r["LogServices"] = ref(path + "/LogServices")
 		}
@@ -186,10 +184,9 @@ func (t tree) manager() {
 	}).patch = patchManager
 	t.at(path + "/Actions/Manager.Reset").post = resetManager
 	t.managerNetwork(path)
+	t.virtualMedia(path)
 	if f.mediaInSystem {
 		t.virtualMedia(f.systemPath())
-	} else {
-		t.virtualMedia(path)
 	}
 	switch f.name {
 	case FlavourDell:
