@@ -58,6 +58,7 @@ var table = []Quirk{
 			"HpeSmartStorageHostBusAdapter": "StorageController", "HpSmartStorageHostBusAdapter": "StorageController",
 			"HpeSmartStorageLogicalDrive": "Volume", "HpSmartStorageLogicalDrive": "Volume",
 			"HpeBaseNetworkAdapter": "NetworkAdapter", "HpBaseNetworkAdapter": "NetworkAdapter",
+			"HpMemory": "Memory", "HpeMemory": "Memory",
 			"HpeHttpsCert": "Certificate", "HpHttpsCert": "Certificate", "HpeCertificate": "Certificate",
 			"FwSwVersionInventory": "SoftwareInventory",
 		},

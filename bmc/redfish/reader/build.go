@@ -191,15 +191,23 @@ func location(v value) string {
 
 func absent(v value) bool { return strings.EqualFold(v.get("Status", "State").str(), "Absent") }
 
-// blank tells whether a BMC's value only says that there is no value.
-func blank(s string) bool {
-	s = strings.ToLower(strings.TrimSpace(s))
-	switch s {
+// placeholder tells whether a BMC's text only says that there is no value.
+func placeholder(s string) bool {
+	switch strings.ToLower(strings.TrimSpace(s)) {
 	case "", "n/a", "na", "none", "null", "unknown", "not available", "not specified", "not present", "notavailable",
 		"default string", "to be filled by o.e.m.", "to be filled by oem", "undefined", "empty", "no dimm", "not set",
 		"unspecified", "not applicable", "invalid", "-":
 		return true
 	}
+	return false
+}
+
+// blank tells whether a BMC's text names nothing: a placeholder, or all zeros and the like.
+func blank(s string) bool {
+	if placeholder(s) {
+		return true
+	}
+	s = strings.ToLower(strings.TrimSpace(s))
 	return strings.Trim(s, "0") == "" || strings.Trim(s, ".") == "" || strings.Trim(s, "f") == "" && len(s) >= 8
 }
 

@@ -15,6 +15,7 @@ import (
 type failure struct {
 	reason string
 	detail string
+	status int   // HTTP, 0 without an answer
 	err    error // a *bmc.Error
 }
 
@@ -145,7 +146,12 @@ func (w *walker) failureOf(ctx context.Context, path string, res *broker.Resourc
 		if ctx.Err() != nil {
 			return &failure{reason: reasonOfContext(ctx), detail: "the reading's time was up", err: w.wrap(path, err)}
 		}
-		return &failure{reason: reasonOf(err), detail: detailOf(err), err: w.wrap(path, err)}
+		f := &failure{reason: reasonOf(err), detail: detailOf(err), err: w.wrap(path, err)}
+		var e *bmc.Error
+		if errors.As(err, &e) {
+			f.status = e.Status
+		}
+		return f
 	}
 	switch {
 	case res.NotModified:
@@ -156,7 +162,7 @@ func (w *walker) failureOf(ctx context.Context, path string, res *broker.Resourc
 		return nil
 	case res.Status != 0 && (res.Status < 200 || res.Status > 299):
 		e := &bmc.Error{Kind: kindOfStatus(res.Status), Op: "GET " + path, Host: w.host, Status: res.Status}
-		return &failure{reason: reasonOf(e), detail: http.StatusText(res.Status), err: e}
+		return &failure{reason: reasonOf(e), detail: http.StatusText(res.Status), status: res.Status, err: e}
 	case len(res.Body) > w.opt.Bounds.Body:
 		e := w.error(bmc.ErrTooLarge, path, nil)
 		res.Body = nil
@@ -226,8 +232,11 @@ func reasonOf(err error) string {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		return ReasonBusy
 	}
-	if e.Status >= 500 {
+	switch {
+	case e.Status >= 500:
 		return ReasonServerError
+	case e.Status >= 300 && e.Status < 400:
+		return ReasonRejected
 	}
 	switch {
 	case errors.Is(err, bmc.ErrPinChanged):

@@ -45,6 +45,7 @@ func TestBadAnswers(t *testing.T) {
 		{name: "more after the end", set: map[string]string{memory + "/1": `{}{}`}, uri: memory + "/1", reason: reader.ReasonMalformed},
 		{name: "empty body", set: map[string]string{memory + "/1": ``}, uri: memory + "/1", reason: reader.ReasonMalformed},
 		{name: "nested too deep", set: map[string]string{memory + "/1": strings.Repeat("[", 10000)}, uri: memory + "/1", reason: reader.ReasonMalformed},
+		{name: "a collection that hides members", set: map[string]string{memory: `{"Members":[],"Members@odata.count":4}`}, uri: memory, reason: reader.ReasonTruncated},
 		{name: "an array for a resource", set: map[string]string{memory + "/1": `[1,2]`}, uri: memory + "/1", reason: reader.ReasonWrongType},
 		{name: "members is a string", set: map[string]string{memory: `{"Members":"none"}`}, uri: memory, reason: reader.ReasonWrongType},
 		{name: "a member is a number", set: map[string]string{memory: `{"Members":[7]}`}, uri: memory, reason: reader.ReasonWrongType},
@@ -174,7 +175,7 @@ func TestBadAnswers(t *testing.T) {
 
 func status(path string, code int) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
-		if r.URL.Path != path {
+		if strings.TrimSuffix(r.URL.Path, "/") != path {
 			return false
 		}
 		w.WriteHeader(code)

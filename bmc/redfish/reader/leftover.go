@@ -88,8 +88,10 @@ func (b *builder) scan(v value, path []string, name string, f func(path, text st
 		class := b.classOf(n)
 		if mac, ok := macOf(text, class == classMAC); ok && kind == kindString {
 			f(strings.Join(p, "."), mac, classMAC)
-		} else if class == classSerial && !blank(text) && len(text) <= 200 || class == classVersion && kind == kindString && !blank(text) && len(text) <= 200 {
-			f(strings.Join(p, "."), text, class)
+		} else if class != classNone && !placeholder(text) && len(text) <= 200 && (kind == kindString || class == classSerial) {
+			if class != classMAC || strings.Count(text, ":")+strings.Count(text, "-") >= 5 { // longer addresses, lists of some
+				f(strings.Join(p, "."), text, class)
+			}
 		}
 		return true
 	})
@@ -130,7 +132,7 @@ func (b *builder) component(key, kind string, v value, known map[string]bool) {
 		}
 		known[text] = true
 		switch {
-		case class == classMAC:
+		case class == classMAC && len(text) == len("00:00:00:00:00:00"):
 			macs = append(macs, text)
 		case text != serial && text != firmware:
 			values = append(values, bmc.NamedValue{Name: path, Value: text})

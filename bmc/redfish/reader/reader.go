@@ -58,6 +58,7 @@ const (
 	ReasonOffHost      = "off_host"     // a link to another host; it was not followed
 	ReasonCyclic       = "cyclic"       // a collection whose next page is an earlier one
 	ReasonEndless      = "endless"      // a collection with more members or pages than Bounds allow
+	ReasonTruncated    = "truncated"    // a collection that lists fewer members than it says it has
 	ReasonDepth        = "depth"        // further from the ServiceRoot than Bounds allow
 	ReasonBudget       = "budget"       // Bounds on requests or bytes were used up before its turn
 	ReasonCancelled    = "cancelled"    // the caller gave up

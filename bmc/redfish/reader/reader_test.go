@@ -302,3 +302,32 @@ func TestSpellingOfLinks(t *testing.T) {
 		t.Errorf("chassis %v, systems %+v, unread %v; want one each with BIOS attributes", inv.Chassis, inv.Systems, inv.Unread)
 	}
 }
+
+// Some services know their resources with a last slash only, and say so by a redirect or a 404.
+func TestServicesThatWantASlash(t *testing.T) {
+	for _, code := range []int{http.StatusMovedPermanently, http.StatusNotFound} {
+		t.Run(http.StatusText(code), func(t *testing.T) {
+			tree := rig()
+			var refused atomic.Int64
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, ok := tree[strings.TrimSuffix(r.URL.Path, "/")]
+				if !ok || !strings.HasSuffix(r.URL.Path, "/") {
+					refused.Add(1)
+					w.Header().Set("Location", r.URL.Path+"/")
+					w.WriteHeader(code)
+					return
+				}
+				fmt.Fprint(w, body)
+			}))
+			defer server.Close()
+			client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+			inv, err := reader.Read(t.Context(), httpGetter{server.URL, client}, reader.Options{URL: server.URL, InFlight: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !inv.Complete || len(inv.Memory) != 1 || refused.Load() > 1 {
+				t.Errorf("%d DIMMs, %d requests refused, unread %v; want 1, 1 and none", len(inv.Memory), refused.Load(), inv.Unread)
+			}
+		})
+	}
+}

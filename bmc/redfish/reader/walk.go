@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -95,6 +93,8 @@ type walker struct {
 	expand       string
 	expandMisses int
 	expandHits   int
+	slash        bool // this service wants paths to end in a slash
+	slashTries   int
 
 	stopped      string // reason code, once the walk was given up
 	unauthorized int    // in a row
@@ -264,10 +264,7 @@ func (w *walker) visit(ctx context.Context, it item) {
 		}
 	}
 	if expand == "" {
-		e, fail = w.fetch(ctx, it.path)
-		if fail != nil && fail.reason == ReasonNotFound && it.key == rootKey {
-			e, fail = w.fetch(ctx, rootKey) // services differ about the ServiceRoot's last slash
-		}
+		e, fail = w.fetchEither(ctx, it.path)
 	}
 	defer func(asked string) {
 		w.mu.Lock()
@@ -283,7 +280,7 @@ func (w *walker) visit(ctx context.Context, it item) {
 		}
 		if path != it.path {
 			it.path, it.key = path, keyOf(path)
-			e, fail = w.fetch(ctx, path)
+			e, fail = w.fetchEither(ctx, path)
 		}
 	}
 	w.mu.Lock()
@@ -297,6 +294,44 @@ func (w *walker) visit(ctx context.Context, it item) {
 		return
 	}
 	w.take(it, e, expand != "")
+}
+
+// maxSlashTries bounds how often a missing resource is asked for once more with the other ending.
+const maxSlashTries = 3
+
+// fetchEither fetches a path with or without its last slash: there are services that know their
+// resources by one of the two only. Which one is learnt from the first answers.
+func (w *walker) fetchEither(ctx context.Context, path string) (*cached, *failure) {
+	w.mu.Lock()
+	if w.slash && !strings.HasSuffix(path, "/") && !strings.Contains(path, "?") {
+		path += "/"
+	}
+	w.mu.Unlock()
+	e, fail := w.fetch(ctx, path)
+	if fail == nil || fail.status/100 != 3 && fail.reason != ReasonNotFound || strings.Contains(path, "?") {
+		return e, fail
+	}
+	other := strings.TrimSuffix(path, "/")
+	if other == path {
+		other += "/"
+	}
+	w.mu.Lock()
+	try := fail.status/100 == 3 || w.slashTries < maxSlashTries
+	if fail.status/100 != 3 {
+		w.slashTries++
+	}
+	w.mu.Unlock()
+	if !try {
+		return nil, fail
+	}
+	e, again := w.fetch(ctx, other)
+	if again != nil {
+		return nil, fail
+	}
+	w.mu.Lock()
+	w.slash = strings.HasSuffix(other, "/")
+	w.mu.Unlock()
+	return e, nil
 }
 
 // respelled gives a path with the letter case that its resource's parents are known by: there are
@@ -476,137 +511,4 @@ func (w *walker) releaseLater() bool {
 // isPending tells whether a path holds settings for the next boot, which are not hardware.
 func (w *walker) isPending(key string) bool {
 	return w.pending[key] || w.settings.Match(key)
-}
-
-// collection takes in one page of a collection. Call with mu held.
-func (w *walker) collection(it item, e *cached, members value, expanded bool) {
-	owner := it.key
-	if it.page > 0 {
-		owner = it.owner
-	}
-	from := it
-	from.key = owner
-	var bare []link
-	full, over := 0, false
-	members.each(func(_ string, m value) bool {
-		if w.members[owner] >= w.opt.Bounds.Members {
-			over = true
-			return false
-		}
-		w.members[owner]++
-		if !m.isObject() {
-			w.note(owner, ReasonWrongType, "a member is not an object")
-			return true
-		}
-		ref := m.first("@odata.id", "href")
-		path, reason := "", ReasonMalformed
-		if ref != "" {
-			path, reason = resolve(ref, w.host)
-		}
-		if whole(m, expanded) {
-			full++
-			key := keyOf(path)
-			if reason != "" {
-				key = owner + "/" + m.first("Id", "MemberId")
-			}
-			w.member(key, m, it.depth)
-			return true
-		}
-		if reason != "" {
-			w.note(clip(ref, 300), reason, "member of "+owner)
-			return true
-		}
-		bare = append(bare, link{path: path, key: keyOf(path), via: "Members"})
-		return true
-	})
-	if expanded {
-		switch {
-		case full > 0:
-			w.expandHits++
-		case len(bare) > 0:
-			w.expandMissed()
-		}
-	}
-	if isLog(owner) && len(bare) > w.opt.Bounds.LogEntries {
-		bare = newest(bare, w.opt.Bounds.LogEntries)
-	}
-	for _, l := range bare {
-		if rank, ok := w.wants(l, from); ok {
-			w.push(item{link: l, rank: rank, depth: it.depth + 1, member: true})
-		}
-	}
-	// Links beside Members and inside whole members; those to members were seen to above.
-	rest := make([]link, 0, len(e.links))
-	for _, l := range e.links {
-		if l.via != "Members" || members.len() == 0 { // old services have their members in links
-			rest = append(rest, l)
-		}
-	}
-	w.followAll(from, rest)
-	w.noteBad(e.bad)
-	if over {
-		w.note(owner, ReasonEndless, fmt.Sprintf("more than %d members", w.opt.Bounds.Members))
-		return
-	}
-	w.nextPage(it, owner, e.v)
-}
-
-// member takes in a member that came with its collection. Its links are among the collection's.
-func (w *walker) member(key string, m value, depth int) {
-	w.seen[key] = true
-	if settingsPath := settings(m, w.host); settingsPath != "" {
-		w.settingsFound(item{link: link{key: key}, depth: depth + 1}, settingsPath, m)
-	}
-	w.add(key, m)
-}
-
-// whole tells whether a member stands in its collection with all its properties: always asked
-// before trusting $expand. Without $expand a service may list summaries, so more is wanted then.
-func whole(m value, expanded bool) bool {
-	properties := 0
-	m.each(func(name string, _ value) bool {
-		if name[:min(1, len(name))] != "@" && name != "href" && name != "links" {
-			properties++
-		}
-		return true
-	})
-	if expanded {
-		return properties >= 2
-	}
-	return properties >= 5 && m.get("@odata.type").isString() && m.get("Id").isString()
-}
-
-func isLog(collection string) bool { return lastSegment(collection) == "Entries" }
-
-// newest keeps the n log entries with the highest numbers. Where entries have no numbers, it keeps
-// the first ones, which is where services that page put the newest.
-func newest(entries []link, n int) []link {
-	number := func(l link) int {
-		i, err := strconv.Atoi(lastSegment(l.key))
-		if err != nil {
-			return -1
-		}
-		return i
-	}
-	slices.SortStableFunc(entries, func(a, b link) int { return number(b) - number(a) })
-	return entries[:n]
-}
-
-// nextPage queues a collection's next page. Logs are read one page each.
-func (w *walker) nextPage(it item, owner string, v value) {
-	ref := v.first("Members@odata.nextLink", "@odata.nextLink")
-	if ref == "" || isLog(owner) {
-		return
-	}
-	path, reason := resolve(ref, w.host)
-	switch {
-	case reason != "":
-		w.note(clip(ref, 300), reason, "next page of "+owner)
-	case w.seen[path] || !strings.Contains(path, "?") && keyOf(path) == owner:
-		w.note(path, ReasonCyclic, "the next page of "+owner+" was read before")
-	case it.page+1 >= w.opt.Bounds.Pages:
-		w.note(path, ReasonEndless, fmt.Sprintf("%s has more than %d pages", owner, w.opt.Bounds.Pages))
-	default:
-		w.push(item{link: link{path: path, key: keyOf(path), via: it.via}, rank: it.rank, depth: it.depth, page: it.page + 1, owner: owner})
-	}
 }
