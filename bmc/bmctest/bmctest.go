@@ -105,7 +105,7 @@ type Harness struct {
 
 // Update is a firmware image for one component.
 type Update struct {
-	Component string // FirmwareComponent.ID
+	Component string // FirmwareComponent.Name; IDs may hold the version
 	Version   string // what it will show
 	URI       string
 	Name      string

@@ -762,6 +762,15 @@ func TestPool(t *testing.T) {
 	cfg.StateDir = t.TempDir()
 	clock := cfg.Clock.(*fakeClock)
 	pool := broker.NewPool()
+	first, err := pool.Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(t.Context()); err != nil || f.open() != 0 {
+		t.Errorf("a first contact was kept: %v, %d open", err, f.open())
+	}
+	f.set(func() { f.log = nil })
+	cfg.Endpoint.Pin = first.Fingerprint()
 	for range 3 {
 		c, err := pool.Dial(t.Context(), cfg)
 		if err != nil {

@@ -36,6 +36,7 @@ type link struct {
 	changeRequired bool
 	changeAt       string
 	retired        bool
+	spoiled        bool // the BMC showed another certificate: good for nothing more
 	strange        bool // another certificate was shown: nothing more is sent here
 	ended          bool
 	leftErr        error // why sessions of an earlier process are still there
@@ -182,6 +183,11 @@ func (l *link) wire(ctx context.Context, r request, a auth) (rep reply, err erro
 			e.Detail = "no complete answer within " + timeout.String()
 		}
 		kind, err = e.Kind, e
+		if errors.Is(kind, bmc.ErrPinChanged) {
+			l.mu.Lock()
+			l.spoiled = true
+			l.mu.Unlock()
+		}
 	}
 	if errors.Is(kind, bmc.ErrPinChanged) {
 		l.mu.Lock()
@@ -257,7 +263,13 @@ func (l *link) exchange(ctx context.Context, r request, a auth) (reply, error) {
 	rep := reply{status: resp.StatusCode, header: resp.Header}
 	limit := l.t.Limits.Body
 	rep.body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err == nil {
+		// Giving up closes the connection politely, and a server that notices may still end its answer
+		// properly: what then looks whole is cut off.
+		err = ctx.Err()
+	}
 	if err != nil {
+		rep.body = nil
 		return rep, err
 	}
 	if int64(len(rep.body)) > limit {

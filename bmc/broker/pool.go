@@ -121,10 +121,9 @@ func (p *Pool) Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	}
 	p.mu.Unlock()
 	for _, l := range spare {
-		if err := p.end(ctx, l); err != nil {
-			h.count(-1)
-			return nil, err
-		}
+		// A failure (its certificate is not the BMC's any more, say) leaves its session in the journal,
+		// where the login below finds it and gives it back.
+		_ = p.end(ctx, l)
 	}
 	l := newLink(t, h)
 	if err := l.start(ctx); err != nil {

@@ -355,6 +355,11 @@ func (l *link) logout(ctx context.Context) error {
 		return l.drop(ctx, a, s)
 	}
 	rep, err := l.wire(ctx, request{method: http.MethodDelete, path: s.uri}, a)
+	if errors.Is(err, bmc.ErrPinChanged) {
+		// Not an error of closing: the session stays in the journal, and the next login with the new
+		// certificate gives it back.
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -365,7 +370,12 @@ func (l *link) logout(ctx context.Context) error {
 	return l.judge("DELETE "+s.uri, rep)
 }
 
+// reusable tells whether a pool may keep the login. A first contact is for one caller: the next one
+// knows what certificate to expect.
 func (l *link) reusable() bool {
+	if l.t.pin == "" && l.t.cas == nil {
+		return false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.retired && !l.ended && !l.strange && !l.changeRequired

@@ -2,6 +2,7 @@ package redfish
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -85,19 +86,15 @@ func (c *Controller) viewSyslog(ctx context.Context, v *settingsView) error {
 			return nil
 		}
 	}
-	// The standard's way: an event subscription of the type Syslog (DSP0268 EventDestination 1.9).
+	if v.place.control.NoSyslogSubscription {
+		return nil
+	}
+	// The standard's way: an event destination of the type Syslog (DSP0268 EventDestination 1.9).
 	events, err := c.optional(ctx, v.place.root.link("EventService"))
 	if err != nil {
 		return err
 	}
-	at := events.link("Subscriptions")
-	if at == "" {
-		return nil
-	}
-	list, err := c.optional(ctx, at)
-	if err != nil {
-		return err
-	}
+	v.subscribe = events.link("Subscriptions")
 	all, err := c.members(ctx, events, "Subscriptions")
 	if err != nil && !gone(err) {
 		return err
@@ -106,11 +103,6 @@ func (c *Controller) viewSyslog(ctx context.Context, v *settingsView) error {
 		if strings.HasPrefix(l.str("Protocol"), "Syslog") {
 			v.listeners = append(v.listeners, l)
 		}
-	}
-	told := slices.Concat(events.strs("SubscriptionType@Redfish.AllowableValues"), events.strs("Protocol@Redfish.AllowableValues"),
-		list.strs("SubscriptionType@Redfish.AllowableValues"), list.strs("Protocol@Redfish.AllowableValues"))
-	if len(v.listeners) > 0 || slices.ContainsFunc(told, func(s string) bool { return strings.HasPrefix(s, "Syslog") }) {
-		v.subscribe = at
 	}
 	return nil
 }
@@ -261,7 +253,7 @@ func (c *Controller) SetManagerSettings(ctx context.Context, want bmc.ManagerSet
 			w.set(v.protocol, "NTP/NTPServers", want.NTPServers)
 		}
 	}
-	if want.NTPEnabled != nil && (now.NTPEnabled == nil || *now.NTPEnabled != *want.NTPEnabled) {
+	if want.NTPEnabled != nil && now.NTPEnabled != nil && *now.NTPEnabled != *want.NTPEnabled {
 		w.set(v.protocol, "NTP/ProtocolEnabled", *want.NTPEnabled)
 	}
 	if len(want.DNSServers) > 0 && !sameServers(now.DNSServers, want.DNSServers) {
@@ -363,6 +355,9 @@ func (c *Controller) setSyslog(ctx context.Context, v settingsView, address stri
 		"Destination": "syslog://" + net.JoinHostPort(host, port), "Protocol": "SyslogUDP",
 		"SubscriptionType": "Syslog", "Context": "cagenut",
 	}, broker.Options{})
+	if errors.Is(err, bmc.ErrRejected) {
+		return c.wrap(bmc.ErrUnsupported, "subscribe a syslog server", err)
+	}
 	if err != nil {
 		return err
 	}
