@@ -70,6 +70,10 @@ find_python() {
   fail "no Python 3.12: set PYTHON to one, put python3.12 on PATH, or install it with pyenv"
 }
 
+# settle BUILD FINAL: put a finished folder of the cache in its place. Somebody else may have been
+# faster; what they built is the same.
+settle() { mv -T "$1" "$2" 2>/dev/null || { [ -d "$2" ] && rm -rf "$1"; }; }
+
 # The virtual environment is built under a temporary name and renamed when it is whole. Its scripts
 # are called through its python, since their first lines keep the temporary name.
 make_venv() {
@@ -79,7 +83,7 @@ make_venv() {
   "$python" -m venv "$build"
   "$build/bin/python" -m pip install -q --disable-pip-version-check --no-input -r "$constraints" >&2 ||
     fail "pip could not install NetBox $version; psycopg-c needs gcc and libpq-dev"
-  mv -T "$build" "$venv"
+  settle "$build" "$venv"
   say "NetBox $version installed"
 }
 
@@ -93,7 +97,7 @@ make_redis() {
     (cd "$build" && apt-get -qq update && apt-get -qq download redis-server redis-tools libjemalloc2 liblzf1 \
       libhiredis0.14 liblua5.1-0 lua-bitop lua-cjson && for deb in *.deb; do dpkg -x "$deb" .; done) >&2 ||
       fail "cannot fetch Redis from Debian: install redis-server, or make apt-get work"
-    rm -rf "$redis"; mv -T "$build" "$redis"
+    settle "$build" "$redis"
     say "Redis unpacked"
   fi
   redis_lib=$(find "$redis" -name '*.so*' -printf '%h\n' | sort -u | paste -s -d :)
@@ -115,8 +119,7 @@ start_stores() {
     cp "$dir/pg/data/postmaster.pid" "$run/pg.pid"
   fi
   if ! alive redis redis-server; then
-    # The port stays the same while DIR lives, unless somebody else took it.
-    for _ in 1 2 3; do
+    for _ in 1 2 3; do # a free port may be taken before Redis binds it
       redis_port=$("$venv/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
       LD_LIBRARY_PATH=$redis_lib setsid "$redis_bin" --port "$redis_port" --bind 127.0.0.1 --save "" --appendonly no \
         --dir "$run" --daemonize yes --pidfile "$run/redis.pid" --logfile "$run/redis.log" >/dev/null
@@ -147,9 +150,15 @@ PYTHON
 
 manage() { (cd "$NETBOX_ROOT" && "$venv/bin/python" "$venv/bin/netbox" "$@"); }
 
+has_database() { [ -n "$(sql postgres -c "select 1 from pg_database where datname = '$1'")" ]; }
+from_template() { sql postgres -c "drop database if exists netbox with (force)" -c "create database netbox template netbox_template owner netbox"; }
+
 # The database is complete when its template exists: an interrupted start begins again from nothing.
 make_database() {
-  [ -n "$(sql postgres -c "select 1 from pg_database where datname = 'netbox_template'")" ] && return
+  if has_database netbox_template; then
+    has_database netbox || from_template # a reset was interrupted
+    return
+  fi
   sql postgres -c "drop database if exists netbox with (force)"
   [ -n "$(sql postgres -c "select 1 from pg_roles where rolname = 'netbox'")" ] || sql postgres -c "create role netbox login createdb"
   sql postgres -c "create database netbox owner netbox"
@@ -200,41 +209,43 @@ start_worker() {
 # The service account: made through NetBox's API, its permissions by our own Setup. Then the
 # database as it stands becomes the template that reset copies.
 make_account() {
-  if ! [ -s "$run/cagenut.token" ] || [ -z "$(sql postgres -c "select 1 from pg_database where datname = 'netbox_template'")" ]; then
+  if ! [ -s "$run/cagenut.token" ] || ! has_database netbox_template; then
     (cd "$here" && NETBOX_URL=$url NETBOX_TOKEN=$token go run ./netboxaccount) >"$run/cagenut.token.new" ||
       fail "the service account cagenut could not be made"
     mv "$run/cagenut.token.new" "$run/cagenut.token"
     sql postgres -c "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'netbox' and pid <> pg_backend_pid()" >/dev/null
-    sql postgres -c "create database netbox_template template netbox owner netbox"
+    sql postgres -c "drop database if exists netbox_template" -c "create database netbox_template template netbox owner netbox"
     say "service account made by Setup"
   fi
 }
 
-case $command in
-stop)
-  end gunicorn gunicorn; end rqworker rqworker; end redis redis-server
-  if alive pg postgres; then unprivileged "$pgbin/pg_ctl" -D "$dir/pg/data" -m fast stop >/dev/null; fi
-  exit 0 ;;
-reset)
-  alive gunicorn gunicorn || fail "$dir: NetBox does not run; call netbox-up.sh $dir up first"
-  sql postgres -c "drop database if exists netbox with (force)" -c "create database netbox template netbox_template owner netbox"
-  exit 0 ;;
-up) ;;
-*) fail "unknown command $command: want up, reset or stop" ;;
-esac
+# In a function, so that bash has read all of this file before it begins.
+main() {
+  case $command in
+  stop)
+    end gunicorn gunicorn; end rqworker rqworker; end redis redis-server
+    if alive pg postgres; then unprivileged "$pgbin/pg_ctl" -D "$dir/pg/data" -m fast stop >/dev/null; fi
+    return ;;
+  reset)
+    alive gunicorn gunicorn || fail "$dir: NetBox does not run; call netbox-up.sh $dir up first"
+    from_template
+    return ;;
+  up) ;;
+  *) fail "unknown command $command: want up, reset or stop" ;;
+  esac
 
-[ -x "$pgbin/initdb" ] || fail "no PostgreSQL server binaries: install Debian's postgresql package or set PGBIN"
-mkdir -p "$run"; chmod 711 "$dir"
-make_venv
-make_redis
-start_stores
-configure
-make_database
-start_netbox
-start_worker
-say "NetBox $version answers at $url"
-make_account
-cat >"$dir/env.new" <<ENV
+  [ -x "$pgbin/initdb" ] || fail "no PostgreSQL server binaries: install Debian's postgresql package or set PGBIN"
+  mkdir -p "$run"; chmod 711 "$dir"
+  make_venv
+  make_redis
+  start_stores
+  configure
+  make_database
+  start_netbox
+  start_worker
+  say "NetBox $version answers at $url"
+  make_account
+  cat >"$dir/env.new" <<ENV
 NETBOX_URL=$url
 NETBOX_TOKEN=$token
 NETBOX_TOKEN_V1=$token_v1
@@ -242,5 +253,7 @@ NETBOX_CAGENUT_TOKEN=$(cat "$run/cagenut.token")
 NETBOX_ROOT=$NETBOX_ROOT
 NETBOX_PYTHON=$venv/bin/python
 ENV
-chmod 600 "$dir/env.new"; mv "$dir/env.new" "$dir/env"
-echo "$dir/env"
+  chmod 600 "$dir/env.new"; mv "$dir/env.new" "$dir/env"
+  echo "$dir/env"
+}
+main
