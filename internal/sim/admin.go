@@ -113,11 +113,11 @@ func (b *Box) named(fn func(http.ResponseWriter, *Machine)) http.HandlerFunc {
 
 func tell(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(append(encode(v), '\n'))
+	_, _ = w.Write(append(encode(v), '\n')) // the client may be gone
 }
 
 func refuse(w http.ResponseWriter, status int, why string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(append(encode(map[string]string{"error": why}), '\n'))
+	_, _ = w.Write(append(encode(map[string]string{"error": why}), '\n')) // the client may be gone
 }

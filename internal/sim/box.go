@@ -57,6 +57,9 @@ type Box struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	closing sync.Once
+	closed  error // what Close found
+
 	port      int
 	admin     net.Listener
 	servers   []*http.Server
@@ -143,14 +146,15 @@ func (b *Box) now() time.Time { return b.opts.Clock() }
 
 // Start listens on every address and serves until Close, or until ctx ends.
 func (b *Box) Start(ctx context.Context) error {
-	admin, err := net.Listen("tcp", b.opts.Admin)
+	var lc net.ListenConfig
+	admin, err := lc.Listen(ctx, "tcp", b.opts.Admin)
 	if err != nil {
 		return fmt.Errorf("sim: admin API: %w", err)
 	}
 	if a, is := admin.Addr().(*net.TCPAddr); !is || !a.IP.IsLoopback() {
 		return errors.Join(fmt.Errorf("sim: admin API: %s is not on loopback", b.opts.Admin), admin.Close())
 	}
-	if err := b.listen(); err != nil {
+	if err := b.listen(ctx); err != nil {
 		return errors.Join(fmt.Errorf("sim: %w", err), admin.Close())
 	}
 	b.admin = admin
@@ -168,18 +172,23 @@ func (b *Box) Start(ctx context.Context) error {
 			return context.WithValue(ctx, connEpoch{}, m.epoch)
 		})
 	}
-	context.AfterFunc(ctx, func() { b.Close() })
+	context.AfterFunc(ctx, func() {
+		if err := b.Close(); err != nil {
+			b.opts.Logger.Error("box did not close well", "error", err)
+		}
+	})
 	return nil
 }
 
 // listen takes one port on all addresses.
-func (b *Box) listen() error {
+func (b *Box) listen(ctx context.Context) error {
+	var lc net.ListenConfig
 	for try := 0; ; try++ {
 		port := b.port
 		var err error
 		for _, m := range b.machines {
 			var l net.Listener
-			l, err = net.Listen("tcp", net.JoinHostPort(m.spec.Addr.String(), strconv.Itoa(port)))
+			l, err = lc.Listen(ctx, "tcp", net.JoinHostPort(m.spec.Addr.String(), strconv.Itoa(port)))
 			if err != nil {
 				break
 			}
@@ -221,17 +230,16 @@ func (b *Box) background(fn func()) {
 
 // Close ends everything and closes the state folder. Closing twice is fine.
 func (b *Box) Close() error {
-	if b.ctx.Err() != nil {
+	b.closing.Do(func() {
+		b.cancel()
+		var err error
+		for _, s := range b.servers {
+			err = errors.Join(err, s.Close())
+		}
 		b.wg.Wait()
-		return nil
-	}
-	b.cancel()
-	var err error
-	for _, s := range b.servers {
-		err = errors.Join(err, s.Close())
-	}
-	b.wg.Wait()
-	return errors.Join(err, b.store.close())
+		b.closed = errors.Join(err, b.store.close())
+	})
+	return b.closed
 }
 
 // bmcListener drops connections while the BMC restarts.

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"strings"
 )
@@ -22,12 +21,6 @@ func word(seed, what string, n int) string {
 		b.WriteByte(alphabet[int(d[i%len(d)])%len(alphabet)])
 	}
 	return b.String()
-}
-
-// number gives a number below n.
-func number(seed, what string, n int) int {
-	d := digest(seed, what)
-	return int(binary.BigEndian.Uint32(d[:4]) % uint32(n))
 }
 
 // macOf gives the n-th MAC address of a machine. 02 marks it as locally administered, so that no

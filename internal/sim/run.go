@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,16 +34,14 @@ func Run(ctx context.Context, o Options, ready func(*Box)) error {
 		return err
 	}
 	if err := b.Start(ctx); err != nil {
-		b.Close()
-		return err
+		return errors.Join(err, b.Close())
 	}
 	raw, err := json.MarshalIndent(b.Running(), "", "  ")
 	if err == nil {
 		err = writeFile(filepath.Join(o.Dir, "box.json"), append(raw, '\n'))
 	}
 	if err != nil {
-		b.Close()
-		return fmt.Errorf("sim: write box.json: %w", err)
+		return errors.Join(fmt.Errorf("sim: write box.json: %w", err), b.Close())
 	}
 	if ready != nil {
 		ready(b)

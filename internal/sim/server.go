@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -223,23 +224,23 @@ func (m *Machine) spoil(ctx context.Context, w http.ResponseWriter, c *call, rul
 		return true
 	case ActHTML:
 		w.Header().Set("Content-Type", "text/html")
-		io.WriteString(w, "<!DOCTYPE html><html><head><title>Login</title></head><body><h1>Please log in</h1></body></html>\n")
+		_, _ = fmt.Fprint(w, "<!DOCTYPE html><html><head><title>Login</title></head><body><h1>Please log in</h1></body></html>\n")
 		return true
 	case ActBig:
 		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, `{"Padding":"`)
+		_, _ = fmt.Fprint(w, `{"Padding":"`)
 		block := bytes.Repeat([]byte("x"), 64<<10)
 		for left := rule.Size; left > 0; left -= len(block) {
 			if _, err := w.Write(block[:min(left, len(block))]); err != nil {
 				return true
 			}
 		}
-		io.WriteString(w, `"}`)
+		_, _ = fmt.Fprint(w, `"}`)
 		return true
 	case ActStatus:
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(rule.Status)
-		io.WriteString(w, rule.Body)
+		_, _ = fmt.Fprint(w, rule.Body)
 		return true
 	}
 	return false
@@ -432,7 +433,7 @@ func (m *Machine) write(ctx context.Context, w http.ResponseWriter, c *call, a *
 		return
 	}
 	if spoil.Action != ActDrip {
-		w.Write(body)
+		_, _ = w.Write(body) // the client may be gone
 		return
 	}
 	flush := http.NewResponseController(w)
@@ -458,7 +459,7 @@ func abort(conn net.Conn) {
 		conn = t.NetConn()
 	}
 	if tcp, plain := conn.(*net.TCPConn); plain {
-		tcp.SetLinger(0)
+		_ = tcp.SetLinger(0) // a reset, not a goodbye
 	}
-	conn.Close()
+	_ = conn.Close()
 }

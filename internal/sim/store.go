@@ -77,7 +77,7 @@ func readStore(path string) (map[string]json.RawMessage, []Entry, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the box's state: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	var entries []Entry
 	in := bufio.NewReaderSize(f, 1<<16)
 	for n := 1; ; n++ {
@@ -105,8 +105,8 @@ func compact(path string, states map[string]json.RawMessage, entries []Entry) er
 	if err != nil {
 		return fmt.Errorf("write the box's state: %w", err)
 	}
-	defer os.Remove(tmp.Name()) // fails after the rename, as it should
-	defer tmp.Close()
+	defer func() { _ = os.Remove(tmp.Name()) }() // fails after the rename, as it should
+	defer func() { _ = tmp.Close() }()           // synced before
 	out := bufio.NewWriter(tmp)
 	enc := json.NewEncoder(out)
 	err = enc.Encode(record{Entries: entries})
@@ -125,7 +125,7 @@ func syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }() // only synced
 	return d.Sync()
 }
 

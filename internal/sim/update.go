@@ -95,7 +95,7 @@ func fileOf(body []byte, boundary string) ([]byte, error) {
 	var file []byte
 	for {
 		part, err := in.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -188,7 +188,7 @@ func (b *Box) fetch(ctx context.Context, uri string) ([]byte, error) {
 		}
 		return nil, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the server answered %s", resp.Status)
 	}

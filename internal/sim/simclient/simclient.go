@@ -39,7 +39,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	if err != nil {
 		return fmt.Errorf("box: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		said, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)) // only for the error
 		return fmt.Errorf("box %s %s: %s: %s", method, path, resp.Status, bytes.TrimSpace(said))

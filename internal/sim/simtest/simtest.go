@@ -132,7 +132,7 @@ func (c *Client) Try(method, path string, body any, headers ...string) (Answer, 
 		}
 		in = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequest(method, c.Base+path, in)
+	req, err := http.NewRequestWithContext(context.Background(), method, c.Base+path, in)
 	if err != nil {
 		c.T.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func (c *Client) Try(method, path string, body any, headers ...string) (Answer, 
 	if err != nil {
 		return Answer{}, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	a := Answer{Status: resp.StatusCode, Header: resp.Header}
 	if a.Raw, err = io.ReadAll(resp.Body); err != nil {
 		return Answer{}, err
