@@ -76,6 +76,10 @@ func (r *run) drive(ctx workflow.Context, d drive) (*activities.Done, *fault.Err
 			if !d.deaf {
 				r.show(ctx, operation.Progress{Text: f.Message + "; trying again", Percent: -1}, nil)
 			}
+			if f.Code == fault.WorkerLost {
+				// Not even a command shortens this: the lost call may still be at work.
+				pause(ctx, r.timing.Orphan)
+			}
 			r.wait(ctx, min(wait, d.deadline-elapsed), d.deaf)
 			wait = min(2*wait, d.policy.Most)
 			continue

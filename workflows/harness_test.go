@@ -34,9 +34,10 @@ type answer func(c activities.Call, nth int) (activities.Result, error)
 
 // world is one run's surroundings: what the store, the steps and the operator do.
 type world struct {
-	t     *testing.T
-	env   *testsuite.TestWorkflowEnvironment
-	steps map[string]answer // by step name; undo: "undo <name>"; diagnose: "diagnose"
+	t      *testing.T
+	env    *testsuite.TestWorkflowEnvironment
+	limits map[string]func(activity.Info) // by step name: looks at how a call was made
+	steps  map[string]answer              // by step name; undo: "undo <name>"; diagnose: "diagnose"
 
 	mu      sync.Mutex
 	claim   activities.Claim
@@ -54,7 +55,7 @@ func newWorld(t *testing.T, steps ...plan.Step) *world {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	w := &world{
-		t: t, env: suite.NewTestWorkflowEnvironment(), steps: map[string]answer{}, replies: map[string]string{},
+		t: t, env: suite.NewTestWorkflowEnvironment(), steps: map[string]answer{}, limits: map[string]func(activity.Info){}, replies: map[string]string{},
 		claim: activities.Claim{
 			Target: plan.Target{
 				Asset: asset.Ref{ID: 7, Name: "srv-007", Serial: "SN7", Site: "ams01"},
@@ -119,6 +120,9 @@ func (w *world) step(ctx context.Context, c activities.Call) (activities.Result,
 	w.calls = append(w.calls, fmt.Sprintf("%s %s a%d r%d", queue, name, c.Attempt, c.Round))
 	w.sent = append(w.sent, c)
 	f := w.steps[name]
+	if look := w.limits[name]; look != nil {
+		look(activity.GetInfo(ctx))
+	}
 	w.mu.Unlock()
 	switch {
 	case f != nil:

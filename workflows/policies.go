@@ -40,6 +40,9 @@ type Timing struct {
 	// Heartbeat is how long a worker may be silent within a call. Workers beat every few seconds by
 	// operation.KeepAlive, so this is how soon a killed worker's call is given to another.
 	Heartbeat time.Duration
+	// Orphan is the least pause after a call was lost. A worker that lives after all is told to stop the
+	// call by the answer to its next heartbeat (operation.Beat), so that two never work at one step.
+	Orphan time.Duration
 	// Store is one attempt at PostgreSQL, StoreFirst and StoreMost the pauses between attempts:
 	// there is no limit, since a transition must not be lost.
 	Store, StoreFirst, StoreMost time.Duration
@@ -76,6 +79,7 @@ func Standard() Timing {
 		SiteStart:  time.Minute,
 		SiteLimit:  30 * time.Minute,
 		Heartbeat:  20 * time.Second,
+		Orphan:     6 * time.Second,
 		Store:      10 * time.Second,
 		StoreFirst: 500 * time.Millisecond,
 		StoreMost:  15 * time.Second,

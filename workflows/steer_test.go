@@ -5,11 +5,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/cagenut/cagenut/activities"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/workflows"
 )
 
 // slow asks to be called again after a minute, n times.
@@ -266,5 +270,58 @@ func TestRepeatedCommandIsHarmless(t *testing.T) {
 	w.run()
 	if got := len(w.calls); contains(w.calls, "a3") || got == 0 {
 		t.Errorf("a repeated retry was carried out twice: %v", w.calls)
+	}
+}
+
+// A worker that took a call and fell silent: the step is called again, not before the lost call can
+// have learned of it, and with the same handle.
+func TestWorkerLost(t *testing.T) {
+	w := newWorld(t, step("a"))
+	w.steps["a"] = func(_ activities.Call, nth int) (activities.Result, error) {
+		switch nth {
+		case 0:
+			return again(time.Second, "flashing"), nil
+		case 1:
+			return activities.Result{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT, nil)
+		}
+		return done(true), nil
+	}
+	began := w.env.Now()
+	if got := w.run(); got != operation.Done {
+		t.Errorf("ended as %s", got)
+	}
+	if got := string(w.sent[2].Handle); got != `{"n":1}` {
+		t.Errorf("called again with handle %q", got)
+	}
+	timing := workflows.Standard()
+	want := time.Second + timing.Orphan + timing.Policies[workflows.PolicyBMCRead].First
+	if got := w.env.Now().Sub(began).Round(time.Second); got != want {
+		t.Errorf("took %s, want %s", got, want)
+	}
+	if !contains(lines(w.story()), "gave no answer") {
+		t.Errorf("nobody was told:\n%s", w.story())
+	}
+}
+
+// The limits of a call reach Temporal.
+func TestCallLimits(t *testing.T) {
+	w := newWorld(t, step("long"), step("short", func(s *plan.Step) { s.DeadlineSec = 30 }))
+	timing := workflows.Standard()
+	for name, most := range map[string]time.Duration{"long": timing.Policies[workflows.PolicyBMCRead].Call, "short": 30 * time.Second} {
+		w.limits[name] = func(i activity.Info) {
+			if got := i.Deadline.Sub(i.StartedTime).Round(time.Second); got != most {
+				t.Errorf("%s: a call may take %s, want %s", name, got, most)
+			}
+			if i.HeartbeatTimeout != timing.Heartbeat {
+				t.Errorf("%s: heartbeat time-out %s, want %s", name, i.HeartbeatTimeout, timing.Heartbeat)
+			}
+			if i.RetryPolicy != nil && i.RetryPolicy.MaximumAttempts != 1 {
+				t.Errorf("%s: Temporal may try it %d times: the executor tries again, nobody else", name, i.RetryPolicy.MaximumAttempts)
+			}
+		}
+	}
+	w.run()
+	if len(w.sent) != 2 {
+		t.Errorf("%d calls", len(w.sent))
 	}
 }

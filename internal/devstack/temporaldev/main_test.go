@@ -95,7 +95,7 @@ func untilStdinEnds() {
 // hurried is the timing of production, but for how soon a broken thing is noticed.
 func hurried() workflows.Timing {
 	t := workflows.Standard().Faster(30)
-	t.Heartbeat = 2 * time.Second
+	t.Heartbeat, t.Orphan = 2*time.Second, time.Second
 	return t
 }
 
@@ -147,8 +147,8 @@ func work(c client.Client, to outside, timing workflows.Timing, sites ...string)
 	return stop, nil
 }
 
-// start starts a server on a file of the test's own.
-func start(t *testing.T, change ...func(*temporaldev.Options)) *temporaldev.Server {
+// begin starts a server on a file of the test's own; stop it.
+func begin(t *testing.T, change ...func(*temporaldev.Options)) *temporaldev.Server {
 	t.Helper()
 	o := temporaldev.Options{File: filepath.Join(t.TempDir(), "temporal.db"), LogLevel: "fatal"}
 	for _, f := range change {
@@ -158,6 +158,13 @@ func start(t *testing.T, change ...func(*temporaldev.Options)) *temporaldev.Serv
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// start is begin, stopped at the test's end.
+func start(t *testing.T, change ...func(*temporaldev.Options)) *temporaldev.Server {
+	t.Helper()
+	s := begin(t, change...)
 	t.Cleanup(func() {
 		if err := s.Stop(); err != nil {
 			t.Errorf("stop the server: %v", err)
