@@ -105,9 +105,9 @@ func (c *Controller) device(ctx context.Context) (d *app.GetDeviceIDResponse, er
 	return d, err
 }
 
-// firmware gives the version as ipmitool does: the minor number is BCD.
+// firmware gives the version as ipmitool does. The client has decoded the minor number's BCD.
 func firmware(d *app.GetDeviceIDResponse) string {
-	return fmt.Sprintf("%d.%02x", d.MajorFirmwareRevision&0x7f, d.MinorFirmwareRevision)
+	return fmt.Sprintf("%d.%02d", d.MajorFirmwareRevision&0x7f, d.MinorFirmwareRevision)
 }
 
 func (c *Controller) fru(ctx context.Context, id uint8) (f *types.FRU, err error) {

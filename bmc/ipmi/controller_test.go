@@ -1,0 +1,169 @@
+package ipmi_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	simulated "github.com/bougou/go-ipmi/pkg/bmc"
+	"github.com/bougou/go-ipmi/pkg/clock"
+	"github.com/bougou/go-ipmi/pkg/hal"
+	"github.com/bougou/go-ipmi/pkg/hal/mock"
+	"github.com/bougou/go-ipmi/pkg/server"
+	"github.com/bougou/go-ipmi/pkg/transport/udp"
+	"github.com/bougou/go-ipmi/pkg/types"
+
+	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/bmc/bmctest"
+	"github.com/cagenut/cagenut/bmc/broker"
+	"github.com/cagenut/cagenut/bmc/ipmi"
+)
+
+const password = "pa55word"
+
+// host is a machine whose operating system obeys: the server hands a soft shutdown to WarmReset.
+type host struct{ *mock.HAL }
+
+func (h host) Chassis() hal.ChassisHAL { return chassis{h.HAL.Chassis()} }
+
+type chassis struct{ hal.ChassisHAL }
+
+func (c chassis) WarmReset(ctx context.Context) error { return c.SetPower(ctx, false) }
+
+// serve runs go-ipmi's server with one machine until the test ends, and gives its address.
+func serve(t *testing.T) string {
+	t.Helper()
+	machine := mock.New()
+	if err := machine.Chassis().SetBootFlags(t.Context(), &types.BootOptionParam_BootFlags{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := machine.Storage().FRU().Write(t.Context(), 0, bmctest.FRUImage("SimVendor", "SV-1000", "SN000001", "PN-77")); err != nil {
+		t.Fatal(err)
+	}
+	info := simulated.DeviceInfo{DeviceID: 1, IPMIVersion: 0x20, FirmwareMajor: 2, FirmwareMinor: 0x14, AdditionalDeviceSupport: 0x08}
+	b := simulated.New(info, [16]byte{1}, host{machine}, simulated.WithClock(clock.Real))
+	user, err := b.Users.Add(2, "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	user.SetPassword([]byte(password))
+	user.Enabled = true
+	user.ChannelAccess[1] = simulated.UserChannelAccess{MaxPrivilege: simulated.PrivilegeLevelAdministrator, Enabled: true}
+	pc, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := server.NewServer(b, udp.Wrap(pc))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = srv.Serve(ctx) }()
+	t.Cleanup(func() { cancel(); pc.Close(); <-ended })
+	return pc.LocalAddr().String()
+}
+
+func config(address string) ipmi.Config {
+	return ipmi.Config{
+		Endpoint:    bmc.Endpoint{Protocol: bmc.IPMI, Address: address},
+		Credentials: bmc.Credentials{User: "admin", Password: password},
+		Allow:       []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	}
+}
+
+// TestSuite runs the conformance suite against go-ipmi's own server: it keeps the EFI and persistent
+// bits and 20 character passwords, which ipmi_sim does not.
+func TestSuite(t *testing.T) {
+	address := serve(t)
+	const noCommand = "IPMI has no command for it"
+	bmctest.Run(t, bmctest.Harness{
+		User: "admin", Password: password, OtherPassword: "twenty-characters-ok", Serial: "SN000001",
+		Open: func(ctx context.Context, user, password string) (bmc.Controller, error) {
+			cfg := config(address)
+			cfg.Credentials = bmc.Credentials{User: user, Password: password}
+			c, err := ipmi.Open(ctx, cfg)
+			if err != nil {
+				return nil, err
+			}
+			return c, nil
+		},
+		Lacks: map[bmctest.Capability]string{
+			bmctest.BootProgress:  noCommand,
+			bmctest.BootHTTP:      noCommand,
+			bmctest.Media:         noCommand,
+			bmctest.Settings:      noCommand,
+			bmctest.BIOS:          noCommand,
+			bmctest.FirmwareFetch: noCommand,
+			bmctest.FirmwarePush:  noCommand,
+			bmctest.Tasks:         noCommand,
+			bmctest.Events:        "the server has no SEL",
+		},
+	})
+}
+
+func TestLoginBudgetIsShared(t *testing.T) {
+	address := serve(t)
+	cfg := config(address)
+	cfg.Guard = broker.NewGuard(broker.Limits{FailedLogins: 2}, nil)
+	cfg.Credentials.Password = "wrong-one"
+	for range 2 {
+		_, err := ipmi.Open(t.Context(), cfg)
+		if !errors.Is(err, bmc.ErrBadCredentials) || strings.Contains(err.Error(), "wrong-one") {
+			t.Errorf("a wrong password: %v", err)
+		}
+	}
+	cfg.Credentials.Password = password
+	if _, err := ipmi.Open(t.Context(), cfg); !errors.Is(err, bmc.ErrBreakerOpen) {
+		t.Errorf("after the budget: %v, want %v", err, bmc.ErrBreakerOpen)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*ipmi.Config)
+		want   error
+	}{
+		{"an address outside the prefixes", func(c *ipmi.Config) { c.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }, bmc.ErrNotAllowed},
+		{"no prefix", func(c *ipmi.Config) { c.Allow = nil }, bmc.ErrNotAllowed},
+		{"a password that IPMI cannot hold", func(c *ipmi.Config) { c.Credentials.Password = strings.Repeat("x", 21) }, bmc.ErrBadCredentials},
+		{"nobody there", func(c *ipmi.Config) {}, bmc.ErrUnreachable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer silent.Close()
+			cfg := config(silent.LocalAddr().String())
+			cfg.Timeout, cfg.Attempts = 50*time.Millisecond, 2
+			tt.change(&cfg)
+			_, err = ipmi.Open(t.Context(), cfg)
+			var e *bmc.Error
+			if !errors.Is(err, tt.want) || !errors.As(err, &e) || e.Host == "" || e.Op == "" {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestIdentityAndVersion(t *testing.T) {
+	c, err := ipmi.Open(t.Context(), config(serve(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(t.Context())
+	id, err := c.Identify(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id.Serial != "SN000001" || id.SerialSource != "FRU.Product.SerialNumber" || id.OtherSerials["FRU.Board.SerialNumber"] != "B-SN000001" ||
+		id.Manufacturer != "SimVendor" || id.Model != "SV-1000" || id.Firmware != "2.14" {
+		t.Errorf("Identify() = %+v", id)
+	}
+	if err := c.SetPassword(t.Context(), "admin", strings.Repeat("x", 21)); !errors.Is(err, bmc.ErrRejected) {
+		t.Errorf("a password of 21 characters: %v", err)
+	}
+}
