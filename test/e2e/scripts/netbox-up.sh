@@ -39,7 +39,7 @@ unprivileged() {
 }
 sql() { # DATABASE ARGUMENTS...
   local database=$1; shift
-  "$pgbin/psql" -h "$dir/pg" -p 5432 -U postgres -d "$database" -qAt -v ON_ERROR_STOP=1 "$@"
+  PGOPTIONS='-c client_min_messages=warning' "$pgbin/psql" -h "$dir/pg" -p 5432 -U postgres -d "$database" -qAt -v ON_ERROR_STOP=1 "$@"
 }
 
 # alive NAME WORD: the process in run/NAME.pid exists and its command line holds WORD, so that a PID
@@ -47,7 +47,7 @@ sql() { # DATABASE ARGUMENTS...
 alive() {
   local pid
   pid=$(head -n 1 "$run/$1.pid" 2>/dev/null) || return 1
-  tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q -- "$2"
+  { tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q -- "$2"; } 2>/dev/null
 }
 end() { # NAME WORD
   alive "$1" "$2" || return 0
