@@ -21,7 +21,7 @@ func patchSystem(c *call) *answer {
 		}
 		if st.Override != o {
 			st.Override = o
-			c.m.effect(c.now, EffectBootOverride, strings.TrimSpace(o.Target+" "+o.Enabled+" "+o.Mode+" "+o.URI))
+			c.m.effect(c.now, EffectBootOverride, strings.TrimSpace(o.Target+" "+o.Enabled+" "+o.Mode+" "+bareURL(o.URI)))
 		}
 	}
 	boot := map[string]setter{
@@ -88,8 +88,17 @@ func insertMedia(c *call) *answer {
 		return failure(409, "ResourceInUse", "The change to the requested resource failed because the resource is in use or in transition.")
 	}
 	c.m.st.Media = image
-	c.m.effect(c.now, EffectMedia, "inserted "+image)
+	c.m.effect(c.now, EffectMedia, "inserted "+bareURL(image))
 	return noContent()
+}
+
+// bareURL is a URL without what may be secret in it: user, password and query.
+func bareURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host + u.Path
 }
 
 // ejectMedia is VirtualMedia.EjectMedia.

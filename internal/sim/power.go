@@ -103,9 +103,9 @@ func (m *Machine) bootSource() string {
 	}
 	switch {
 	case o.Target == "Cd" && m.st.Media != "":
-		return "Cd " + m.st.Media
+		return "Cd " + bareURL(m.st.Media)
 	case o.Target == "UefiHttp" && o.URI != "":
-		return "UefiHttp " + o.URI
+		return "UefiHttp " + bareURL(o.URI)
 	}
 	return o.Target
 }

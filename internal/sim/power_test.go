@@ -134,7 +134,7 @@ func TestBootOverrideCountsOnce(t *testing.T) {
 	m := box.Machines()[0]
 	c := simtest.Login(t, m)
 	const media = "/redfish/v1/Systems/1/VirtualMedia/CD1"
-	c.Do(http.StatusNoContent, "POST", media+"/Actions/VirtualMedia.InsertMedia", map[string]any{"Image": "http://192.0.2.1/debian.iso"})
+	c.Do(http.StatusNoContent, "POST", media+"/Actions/VirtualMedia.InsertMedia", map[string]any{"Image": "http://u:p@192.0.2.1/debian.iso?token=x"})
 	c.Do(http.StatusOK, "PATCH", "/redfish/v1/Systems/1", map[string]any{"Boot": map[string]any{
 		"BootSourceOverrideTarget": "Cd", "BootSourceOverrideEnabled": "Once",
 	}})

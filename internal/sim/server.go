@@ -381,8 +381,12 @@ func etag(body obj) string {
 		delete(body, "DateTime")
 		defer func() { body["DateTime"] = t }()
 	}
-	sum := sha256.Sum256(encode(body))
-	return `W/"` + strings.ToUpper(word(string(sum[:]), "etag", 12)) + `"`
+	return tagOf(encode(body))
+}
+
+func tagOf(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return fmt.Sprintf(`W/"%X"`, sum[:8])
 }
 
 // finish encodes an answer and puts its ETag on.
@@ -393,14 +397,18 @@ func (m *Machine) finish(c *call, a *answer) {
 		a.raw = encode(a.body)
 		return
 	}
-	tag := etag(a.body)
+	raw := encode(a.body)
+	tag := tagOf(raw)
+	if a.body["DateTime"] != nil {
+		tag = etag(a.body)
+	}
 	a.with("ETag", tag)
 	if match := c.header.Get("If-None-Match"); match != "" && sameTag(match, tag) && !c.mutates() {
 		a.status, a.body, a.raw = http.StatusNotModified, nil, nil
 		return
 	}
-	a.body["@odata.etag"] = tag
-	a.raw = encode(a.body)
+	// In front of the other properties, so that the body is encoded once.
+	a.raw = append(fmt.Appendf(nil, `{"@odata.etag":%q,`, tag), raw[1:]...)
 }
 
 func encode(v any) []byte {
