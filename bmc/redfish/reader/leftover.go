@@ -25,7 +25,7 @@ var notVersions = []string{"redfishversion", "protocolversion", "schemaversion",
 
 // classify judges a property by its name.
 func classify(name string) valueClass {
-	if name == "" || name[0] == '@' || strings.Contains(name, "@") {
+	if !promising(name) || strings.Contains(name, "@") {
 		return classNone
 	}
 	n := strings.ToLower(name)
@@ -48,6 +48,17 @@ func classify(name string) valueClass {
 		return classVersion
 	}
 	return classNone
+}
+
+// promising rules out nearly all names without work: those below need one of its letter pairs.
+func promising(name string) bool {
+	for i := 0; i+1 < len(name); i++ {
+		switch [2]byte{name[i] | 0x20, name[i+1] | 0x20} {
+		case [2]byte{'s', 'e'}, [2]byte{'v', 'e'}, [2]byte{'m', 'a'}, [2]byte{'r', 'e'}, [2]byte{'f', 'i'}:
+			return true
+		}
+	}
+	return false
 }
 
 func (b *builder) classOf(name string) valueClass {
