@@ -93,11 +93,11 @@ func (r Rack) Servers() []PlannedDevice {
 	return out
 }
 
-// FactoryUser and FactoryPassword log in to a BMC that nobody has touched, see Rack.Machines.
-// Passwords of machines differ, as they do on the pull-out tags of real ones.
+// FactoryUser is the account that a flavour's BMCs come with. Its password is FactoryPassword.
 func FactoryUser(flavour string) string { return flavourOf(flavour).user }
 
-// FactoryPassword gives the factory password that belongs to a serial number.
+// FactoryPassword gives the factory password that belongs to a serial number. Each machine has its
+// own, as on the pull-out tags of real ones.
 func FactoryPassword(serial string) string {
 	return "Fac" + word(serial, "password", 9)
 }

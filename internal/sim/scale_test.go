@@ -40,3 +40,30 @@ func heap() int64 {
 	runtime.ReadMemStats(&s)
 	return int64(s.HeapAlloc + s.StackInuse)
 }
+
+// The demo's rack: every BMC is where the plan says, and lets its factory account in.
+func TestDefaultRackRuns(t *testing.T) {
+	rack := sim.DefaultRack()
+	box := simtest.StartWith(t, sim.Options{Machines: rack.Machines()})
+	planned := rack.Servers()
+	off := 0
+	for i, m := range box.Machines() {
+		if s := m.Spec(); s.Addr != planned[i].OOB.Addr() || s.Serial != planned[i].Serial {
+			t.Errorf("%s is %s at %s, planned as %s at %s", s.Name, s.Serial, s.Addr, planned[i].Serial, planned[i].OOB)
+		}
+		login(simtest.Login(t, m), http.StatusCreated)
+		if m.Summary().Power == "Off" {
+			off++
+		}
+		d, known := sim.Describe(planned[i].Flavour)
+		if !known || d.Type != planned[i].Type || len(d.Components) != len(sim.Components()) || d.User != m.Spec().User {
+			t.Errorf("description of %s: %+v", planned[i].Flavour, d)
+		}
+	}
+	if off == 0 {
+		t.Error("no machine is without power")
+	}
+	if _, known := sim.Describe("vax"); known {
+		t.Error("an unknown flavour was described")
+	}
+}

@@ -43,6 +43,7 @@ func TestFlavours(t *testing.T) {
 	}
 	for _, flavour := range sim.Flavours() {
 		t.Run(flavour, func(t *testing.T) {
+			t.Parallel() // the validator is one slow process
 			want := []failure{}
 			for _, f := range known {
 				if f.Quirk == "" || f.Flavour == sim.FlavourBase {
