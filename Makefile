@@ -17,7 +17,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build cagenut and cagenut-dev into bin/
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 bin/cagenut bin/cagenut-dev: build
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"github.com/cagenut/cagenut/internal/api/wire"
@@ -61,13 +60,10 @@ func newProfileShowCommand(s Streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			raw, err := yaml.MarshalWithOptions(p.Profile, yaml.UseJSONMarshaler())
-			if err != nil {
-				return fmt.Errorf("print profile %s: %w", p.Ref, err)
-			}
-			if format(c) == "table" {
-				_, err := s.Out.Write(raw)
-				return err
+			if format(c) == "table" { // a profile is YAML to people
+				if err := c.Flag("output").Value.Set("yaml"); err != nil {
+					return err
+				}
 			}
 			return s.print(c, p.Profile, nil)
 		},

@@ -57,8 +57,10 @@ func (e *ExitError) Error() string { return e.Err.Error() }
 func (e *ExitError) Unwrap() error { return e.Err }
 
 // Main runs the command tree and returns the exit code.
-func Main(ctx context.Context, s Streams, args []string) int {
-	root := New(s)
+func Main(ctx context.Context, s Streams, args []string) int { return Run(ctx, s, New(s), args) }
+
+// Run is Main for a tree to which more was added.
+func Run(ctx context.Context, s Streams, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -208,7 +210,7 @@ func argCount(low, high int, what string) cobra.PositionalArgs {
 
 func checkOutput(c *cobra.Command) error {
 	if o := format(c); !slices.Contains([]string{"table", "json", "yaml"}, o) {
-		return usage("--output %q: use table, json or yaml", o)
+		return usage("--output %q: use one of table, json, yaml", o)
 	}
 	return nil
 }

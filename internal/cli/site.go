@@ -76,7 +76,7 @@ func (s Streams) printChecks(c *cobra.Command, got []config.Checked) error {
 			if !r.OK {
 				state = "FAILED"
 			}
-			t.row(state, r.Name, orDash(r.Target), r.Says, fmt.Sprintf("%d ms", r.TookMS))
+			t.row(state, r.Name, orDash(r.Target), fmt.Sprintf("%d ms", r.TookMS), r.Says)
 		}
 	})
 	for _, r := range got {

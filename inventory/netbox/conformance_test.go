@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/cagenut/cagenut/internal/sim/netboxload"
 	"github.com/cagenut/cagenut/internal/sim/netboxsim"
 	"github.com/cagenut/cagenut/inventory/inventorytest"
 	"github.com/cagenut/cagenut/inventory/netbox/netboxtest"
@@ -25,7 +26,7 @@ func box(t *testing.T) netboxtest.Server {
 			t.Error(err)
 		}
 	})
-	token, err := netboxtest.Account(t.Context(), web.URL, adminToken)
+	token, err := netboxload.Account(t.Context(), web.URL, adminToken)
 	if err != nil {
 		t.Fatal(err)
 	}

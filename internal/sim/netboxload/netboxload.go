@@ -27,14 +27,18 @@ const chunk = 100
 
 // LoadRack makes what rack says and NetBox at baseURL does not have yet.
 func LoadRack(ctx context.Context, baseURL, token string, rack sim.Rack) error {
-	l := &loader{ctx: ctx, base: strings.TrimRight(baseURL, "/"), token: token,
-		http: &http.Client{Timeout: 5 * time.Minute}, ids: map[string]int64{}}
+	l := newLoader(ctx, baseURL, token)
 	for _, step := range []func(sim.Rack) error{l.surroundings, l.prefixes, l.devices, l.interfaces, l.oob, l.cables} {
 		if err := step(rack); err != nil {
 			return fmt.Errorf("load rack %s of site %s: %w", rack.Name, rack.Site.Slug, err)
 		}
 	}
 	return nil
+}
+
+func newLoader(ctx context.Context, baseURL, token string) *loader {
+	return &loader{ctx: ctx, base: strings.TrimRight(baseURL, "/"), token: token,
+		http: &http.Client{Timeout: 5 * time.Minute}, ids: map[string]int64{}}
 }
 
 type loader struct {

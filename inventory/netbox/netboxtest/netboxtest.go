@@ -1,8 +1,8 @@
 // Package netboxtest connects the conformance suite of the inventory port to anything that speaks
 // NetBox's REST API: a real NetBox in test/e2e, the box's own in unit tests.
 //
-// Account prepares the service account on it the way an administrator would: an account and a token
-// without rights, to which our own Setup then gives what Cagenut needs.
+// The service account on it is made by netboxload.Account, the way an administrator would: an account
+// and a token without rights, to which our own Setup then gives what Cagenut needs.
 package netboxtest
 
 import (
@@ -22,13 +22,9 @@ import (
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/internal/sim/netboxload"
-	"github.com/cagenut/cagenut/inventory"
 	"github.com/cagenut/cagenut/inventory/inventorytest"
 	"github.com/cagenut/cagenut/inventory/netbox"
 )
-
-// ServiceAccount is the name of the account that Account makes.
-const ServiceAccount = "cagenut"
 
 // Server is a NetBox under test.
 type Server struct {
@@ -37,42 +33,12 @@ type Server struct {
 	Token      string // of the service account
 }
 
-// Account makes the service account with a v2 token and lets Setup give it its rights. It returns the
-// token, which NetBox shows only once: each call makes a new one.
-func Account(ctx context.Context, baseURL, adminToken string) (string, error) {
-	s := Server{URL: baseURL, AdminToken: adminToken}
-	var users struct{ Results []struct{ ID int64 } }
-	if err := s.Call(ctx, http.MethodGet, "users/users/?username="+ServiceAccount, nil, &users); err != nil {
-		return "", err
-	}
-	var user struct{ ID int64 }
-	if len(users.Results) > 0 {
-		user = users.Results[0]
-	} else if err := s.Call(ctx, http.MethodPost, "users/users/", map[string]any{
-		"username": ServiceAccount, "password": "Test-only-" + ServiceAccount + "-1", "is_active": true}, &user); err != nil {
-		return "", err
-	}
-	var token struct{ Key, Token string }
-	if err := s.Call(ctx, http.MethodPost, "users/tokens/", map[string]any{
-		"user": user.ID, "version": 2, "write_enabled": true, "description": "made for tests"}, &token); err != nil {
-		return "", err
-	}
-	admin, err := netbox.New(netbox.Options{URL: baseURL, Token: adminToken})
-	if err != nil {
-		return "", err
-	}
-	if _, err := admin.Setup(ctx, inventory.SetupOptions{User: ServiceAccount}, true); err != nil {
-		return "", err
-	}
-	return "nbt_" + token.Key + "." + token.Token, nil
-}
-
-// Harness is the suite's harness for a server on which Account was called.
+// Harness is the suite's harness for a server on which netboxload.Account was called.
 func Harness(t *testing.T, s Server) inventorytest.Harness {
 	t.Helper()
 	var requests atomic.Int64
 	return inventorytest.Harness{
-		Account:  ServiceAccount,
+		Account:  netboxload.ServiceAccount,
 		Source:   s.Client(t, s.Token, func(netbox.Request) { requests.Add(1) }),
 		Admin:    s.Client(t, s.AdminToken, nil),
 		Requests: func() int { return int(requests.Load()) },

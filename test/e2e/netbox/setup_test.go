@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/sim/netboxload"
 	"github.com/cagenut/cagenut/inventory"
 	"github.com/cagenut/cagenut/inventory/netbox/netboxtest"
 )
@@ -41,7 +42,7 @@ func TestSetupFromNothing(t *testing.T) {
 		t.Fatalf("Find without rights = %v, want ErrDenied", err)
 	}
 
-	o := inventory.SetupOptions{User: netboxtest.ServiceAccount, WebhookURL: "http://127.0.0.1:9/hook", WebhookKey: "e2e-key"}
+	o := inventory.SetupOptions{User: netboxload.ServiceAccount, WebhookURL: "http://127.0.0.1:9/hook", WebhookKey: "e2e-key"}
 	rows := func() int {
 		var page struct{ Count int }
 		server.Must(t, http.MethodGet, "core/object-changes/?limit=1", nil, &page)
@@ -74,7 +75,7 @@ func TestSetupFromNothing(t *testing.T) {
 		}
 	}
 	s, err := source.Ping(t.Context())
-	if diff := cmp.Diff(inventory.Status{Version: "4.7.3", User: netboxtest.ServiceAccount}, s); diff != "" || err != nil {
+	if diff := cmp.Diff(inventory.Status{Version: "4.7.3", User: netboxload.ServiceAccount}, s); diff != "" || err != nil {
 		t.Errorf("Ping after Setup (-want +got), %v:\n%s", err, diff)
 	}
 

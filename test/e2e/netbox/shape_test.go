@@ -29,7 +29,7 @@ func TestBoxAnswersInTheShapesOfTheRealOne(t *testing.T) {
 	}
 	web := httptest.NewServer(box)
 	defer web.Close()
-	if _, err := netboxtest.Account(t.Context(), web.URL, server.AdminToken); err != nil {
+	if _, err := netboxload.Account(t.Context(), web.URL, server.AdminToken); err != nil {
 		t.Fatal(err)
 	}
 	both := map[string]netboxtest.Server{"real": server.Server, "box": {URL: web.URL, AdminToken: server.AdminToken}}
@@ -44,7 +44,7 @@ func TestBoxAnswersInTheShapesOfTheRealOne(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if _, err := s.Client(t, s.AdminToken, nil).Setup(t.Context(), inventory.SetupOptions{
-			User: netboxtest.ServiceAccount, WebhookURL: "http://127.0.0.1:9/hook", WebhookKey: "k"}, true); err != nil {
+			User: netboxload.ServiceAccount, WebhookURL: "http://127.0.0.1:9/hook", WebhookKey: "k"}, true); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		var site, cluster, prefixes struct {

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/cagenut/cagenut/inventory/netbox/netboxtest"
+	"github.com/cagenut/cagenut/internal/sim/netboxload"
 )
 
 func main() {
-	token, err := netboxtest.Account(context.Background(), os.Getenv("NETBOX_URL"), os.Getenv("NETBOX_TOKEN"))
+	token, err := netboxload.Account(context.Background(), os.Getenv("NETBOX_URL"), os.Getenv("NETBOX_TOKEN"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "netboxaccount:", err)
 		os.Exit(1)

@@ -1,0 +1,269 @@
+package devstack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cagenut/cagenut/internal/cli"
+)
+
+// Commands are the verbs that cagenut-dev has beside those of cagenut.
+func Commands(s cli.Streams) []*cobra.Command {
+	return []*cobra.Command{newUp(s), newDemo(s), newPart(s), newInit(s)}
+}
+
+// flags are how a stack is made. They count when the folder is new; a restart keeps what it began
+// with.
+type flags struct{ o Options }
+
+func (f *flags) add(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.o.Dir, "dir", "", "folder that keeps everything (default: /var/lib/cagenut-dev for root, else in your home)")
+	fl.Float64Var(&f.o.Speed, "speed", 0, "how much faster than real machines the box's are (default 20)")
+	fl.Float64Var(&f.o.Latency, "latency", 0, "how slow the box's BMCs answer: 1 as real ones, 0 at once")
+	fl.IntVar(&f.o.Faster, "hurry", 0, "divide every wait for broken things by this (default 10)")
+}
+
+// open opens the stack; log is where the programs' logs go, in the stack's folder.
+func (f *flags) open(toFile bool) (*Stack, func() error, error) {
+	if f.o.Dir == "" {
+		dir, err := DefaultDir()
+		if err != nil {
+			return nil, nil, err
+		}
+		f.o.Dir = dir
+	}
+	done := func() error { return nil }
+	out := os.Stderr
+	if toFile {
+		if err := os.MkdirAll(f.o.Dir, 0o755); err != nil {
+			return nil, nil, fmt.Errorf("make the stack's folder: %w", err)
+		}
+		file, err := os.OpenFile(f.o.Dir+"/cagenut-dev.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, nil, err
+		}
+		out, done = file, file.Close
+	}
+	f.o.Log, f.o.Said = slog.New(slog.NewJSONHandler(out, nil)), out
+	s, err := Open(f.o)
+	if err != nil {
+		return nil, nil, errors.Join(err, done())
+	}
+	return s, done, nil
+}
+
+func newUp(s cli.Streams) *cobra.Command {
+	var f flags
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Run everything on this machine until Ctrl-C",
+		Example: `  cagenut-dev up
+  cagenut-dev up --dir ./stack --latency 1`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			stack, done, err := f.open(false)
+			if err != nil {
+				return err
+			}
+			err = stack.Up(c.Context(), func() { stack.welcome(s) })
+			return errors.Join(err, done())
+		},
+	}
+	f.add(c)
+	return c
+}
+
+func (s *Stack) welcome(out cli.Streams) {
+	url, token := s.NetBox()
+	fmt.Fprintf(out.Err, `
+The API is at %s; cagenut finds it and its token by itself.
+The box's NetBox is at %s/api/ (token %s), its faults and journal at %s.
+  cagenut install --rack %s --site %s --until hardware --reason "try it" --ticket DEMO-1 --watch
+`, s.API(), url, token, s.BoxAdmin(), s.rack.Name, s.rack.Site.Slug)
+}
+
+func newDemo(s cli.Streams) *cobra.Command {
+	var f flags
+	var hold bool
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Accept a rack of 12 simulated servers before your eyes",
+		Long: `Starts everything on this machine, accepts rack r12 of the box with live progress, and ends with a table. Killed in
+the middle and started again, it goes on where it was. --hold leaves everything running.`,
+		Example: `  cagenut-dev demo
+  cagenut-dev demo --hold`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			stack, done, err := f.open(true)
+			if err != nil {
+				return err
+			}
+			return errors.Join(stack.demo(c.Context(), s, hold), done())
+		},
+	}
+	c.Flags().BoolVar(&hold, "hold", false, "leave everything running afterwards")
+	f.add(c)
+	return c
+}
+
+// demo runs everything and, beside it, what an engineer would type.
+func (s *Stack) demo(ctx context.Context, out cli.Streams, hold bool) error {
+	fmt.Fprintf(out.Err, "starting PostgreSQL, Temporal and a data center in a box in %s\n", s.dir)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	began := time.Now()
+	go func() { ended <- s.Up(ctx, func() { close(ready) }) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ready:
+	}
+	fmt.Fprintf(out.Err, "ready after %.1f s: rack %s of site %s has %d servers planned in NetBox\n", time.Since(began).Seconds(),
+		s.rack.Name, s.rack.Site.Slug, len(s.rack.Servers()))
+	err := s.acceptRack(ctx, out)
+	if err == nil && hold {
+		s.welcome(out)
+		return <-ended
+	}
+	stop()
+	return errors.Join(err, <-ended)
+}
+
+// acceptRack goes on with the operation that a killed demo left, or begins one.
+func (s *Stack) acceptRack(ctx context.Context, out cli.Streams) error {
+	open, err := s.openOperation(ctx)
+	if err != nil {
+		return err
+	}
+	args := s.asAdmin("op", "watch", open)
+	if open == "" {
+		if err := s.Replan(ctx); err != nil {
+			return err
+		}
+		args = s.asAdmin("install", "--rack", s.rack.Name, "--site", s.rack.Site.Slug, "--until", "hardware",
+			"--reason", "demo: accept rack "+s.rack.Name, "--ticket", "DEMO-1", "--watch")
+		fmt.Fprintf(out.Err, "$ cagenut %s\n", quoted(args[:len(args)-4]))
+	} else {
+		fmt.Fprintf(out.Err, "going on with %s\n", open)
+	}
+	if code := cli.Main(ctx, out, args); code != cli.ExitOK {
+		return &cli.ExitError{Code: code, Err: fmt.Errorf("the rack was not accepted; `cagenut op list` and %s tell more", s.path("cagenut-dev.log"))}
+	}
+	return nil
+}
+
+// openOperation gives the newest operation that has not ended; empty when there is none.
+func (s *Stack) openOperation(ctx context.Context) (string, error) {
+	var list []struct {
+		ID    string `json:"id"`
+		State string `json:"state"`
+	}
+	if err := s.ask(ctx, &list, "op", "list", "-o", "json"); err != nil {
+		return "", err
+	}
+	for _, o := range list {
+		switch o.State {
+		case "done", "aborted", "failed":
+		default:
+			return o.ID, nil
+		}
+	}
+	return "", nil
+}
+
+// ask runs a command of the product and decodes its JSON answer.
+func (s *Stack) ask(ctx context.Context, into any, args ...string) error {
+	out := &buffer{}
+	if err := s.commandTo(ctx, out, s.asAdmin(args...)...); err != nil {
+		return err
+	}
+	return json.Unmarshal(out.data, into)
+}
+
+type buffer struct{ data []byte }
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.data = append(b.data, p...)
+	return len(p), nil
+}
+
+// quoted writes arguments as one types them.
+func quoted(args []string) string {
+	out := ""
+	for i, a := range args {
+		if i > 0 {
+			out += " "
+		}
+		for _, r := range a {
+			if r == ' ' || r == ':' {
+				a = fmt.Sprintf("%q", a)
+				break
+			}
+		}
+		out += a
+	}
+	return out
+}
+
+// newPart runs one part in a process of its own, which a test can kill.
+func newPart(s cli.Streams) *cobra.Command {
+	var f flags
+	c := &cobra.Command{
+		Use:       "part {postgres|temporal|box}",
+		Short:     "Run one part of a stack in this process",
+		Example:   "  cagenut-dev part temporal --dir ./stack",
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{string(PartPostgres), string(PartTemporal), string(PartBox)},
+		RunE: func(c *cobra.Command, args []string) error {
+			stack, done, err := f.open(false)
+			if err != nil {
+				return err
+			}
+			err = stack.RunPart(c.Context(), Part(args[0]), func() { fmt.Fprintln(s.Out, "ready") })
+			return errors.Join(err, done())
+		},
+	}
+	f.add(c)
+	return c
+}
+
+// newInit makes a stack's folder and, with its parts up, what the programs need.
+func newInit(s cli.Streams) *cobra.Command {
+	var f flags
+	var prepare, seed bool
+	c := &cobra.Command{
+		Use:     "init",
+		Short:   "Make a stack's folder; --prepare and --seed do what its running parts need",
+		Example: "  cagenut-dev init --dir ./stack",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			stack, done, err := f.open(false)
+			if err != nil {
+				return err
+			}
+			if prepare {
+				err = stack.Prepare(c.Context())
+			}
+			if err == nil && seed {
+				err = stack.Seed(c.Context())
+			}
+			if err == nil {
+				fmt.Fprintln(s.Out, stack.ConfigFile())
+			}
+			return errors.Join(err, done())
+		},
+	}
+	c.Flags().BoolVar(&prepare, "prepare", false, "migrations, tokens and NetBox's account (the parts are up)")
+	c.Flags().BoolVar(&seed, "seed", false, "factory passwords and firmware files (serve is up)")
+	f.add(c)
+	return c
+}

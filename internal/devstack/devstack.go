@@ -1,0 +1,205 @@
+// Package devstack runs all of Cagenut on one machine, for the demo, for development and for kill
+// tests: a real PostgreSQL, an embedded Temporal, and a data center in a box with its NetBox. The
+// rest is the product itself: `cagenut migrate`, `serve` and both workers, over a configuration file
+// like anybody's. Nothing that is deployed imports this package.
+//
+// Words
+//
+//   - Stack: one folder with everything in it (layout.go). Starting it again goes on where it was,
+//     whatever ended it.
+//   - Part: one of postgres, temporal, box. Each can run in a process of its own, so that a test can
+//     kill one of them; Up runs them all in this process, and the product's programs beside them.
+//   - Seed: what a person would do once: NetBox's account for Cagenut, the first tokens, the factory
+//     passwords, the firmware files. It is done with the product's own commands and is idempotent.
+//
+// One Stack is used by one process at a time; its methods are called from one goroutine, and their
+// parts run until the context ends.
+package devstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cagenut/cagenut/internal/devstack/pgdev"
+	"github.com/cagenut/cagenut/internal/devstack/temporaldev"
+	"github.com/cagenut/cagenut/internal/sim"
+	"github.com/cagenut/cagenut/internal/sim/netboxload"
+	"github.com/cagenut/cagenut/internal/sim/netboxsim"
+)
+
+// Part is a part that can run in a process of its own.
+type Part string
+
+// The parts, in the order in which they start.
+const (
+	PartPostgres Part = "postgres"
+	PartTemporal Part = "temporal"
+	PartBox      Part = "box"
+)
+
+// Parts lists the parts in the order in which they start.
+func Parts() []Part { return []Part{PartPostgres, PartTemporal, PartBox} }
+
+// RunPart runs one part until ctx ends. ready is called when it can be used.
+func (s *Stack) RunPart(ctx context.Context, p Part, ready func()) error {
+	switch p {
+	case PartPostgres:
+		return s.postgres(ctx, ready)
+	case PartTemporal:
+		return s.temporal(ctx, ready)
+	case PartBox:
+		return s.box(ctx, ready)
+	}
+	return fmt.Errorf("unknown part %q: use one of %v", p, Parts())
+}
+
+func (s *Stack) postgres(ctx context.Context, ready func()) error {
+	pg, err := pgdev.Start(ctx, pgdev.Options{DataDir: s.path("postgres")})
+	if err != nil {
+		return err
+	}
+	if err := writeFile(s.path("conf", "database-url"), []byte(pg.URL()+"\n")); err != nil {
+		return errors.Join(err, pg.Stop())
+	}
+	ready()
+	select {
+	case <-ctx.Done():
+		return pg.Stop()
+	case <-pg.Exited():
+		return errors.New("PostgreSQL ended by itself; its log is in " + s.path("postgres"))
+	}
+}
+
+func (s *Stack) temporal(ctx context.Context, ready func()) error {
+	t, err := temporaldev.Start(ctx, temporaldev.Options{File: s.path("temporal.sqlite"), Ports: s.set.TemporalPorts})
+	if err != nil {
+		return err
+	}
+	ready()
+	<-ctx.Done()
+	return t.Stop()
+}
+
+// box runs the BMCs and the NetBox of the box, and plans its rack there.
+func (s *Stack) box(ctx context.Context, ready func()) error {
+	nb, err := netboxsim.Open(netboxsim.Options{Dir: s.path("netbox"), AdminToken: s.set.NetBoxAdmin})
+	if err != nil {
+		return err
+	}
+	defer nb.Close()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.set.NetBox)
+	if err != nil {
+		return fmt.Errorf("the box's NetBox: %w", err)
+	}
+	srv := &http.Server{Handler: nb, ReadHeaderTimeout: 10 * time.Second}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		return srv.Close()
+	})
+	if err := netboxload.LoadRack(ctx, "http://"+s.set.NetBox, s.set.NetBoxAdmin, s.rack); err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	g.Go(func() error {
+		return sim.Run(ctx, sim.Options{
+			Dir: s.path("box"), Machines: s.rack.Machines(), Port: s.set.BMCPort, Admin: s.set.BoxAdmin,
+			Speed: s.set.Speed, Latency: s.set.Latency, Logger: s.log,
+		}, func(*sim.Box) { ready() })
+	})
+	return g.Wait()
+}
+
+// Up runs everything in this process until ctx ends. ready is called when machines can be accepted.
+func (s *Stack) Up(ctx context.Context, ready func()) error {
+	g, ctx := errgroup.WithContext(ctx)
+	start := func(name string, run func(ctx context.Context, ready func()) error) error {
+		up := make(chan struct{})
+		ended := make(chan error, 1)
+		g.Go(func() error {
+			err := run(ctx, func() { close(up) })
+			ended <- err
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+		select {
+		case <-up:
+			s.log.Info("up", "part", name)
+			return nil
+		case err := <-ended:
+			if err == nil {
+				err = ctx.Err()
+			}
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	err := func() error {
+		for _, p := range Parts() {
+			if err := start(string(p), func(ctx context.Context, ready func()) error { return s.RunPart(ctx, p, ready) }); err != nil {
+				return err
+			}
+		}
+		if err := s.Prepare(ctx); err != nil {
+			return err
+		}
+		for _, args := range s.Programs() {
+			g.Go(func() error { return s.command(ctx, args...) })
+		}
+		if err := s.Seed(ctx); err != nil {
+			return err
+		}
+		ready()
+		return nil
+	}()
+	if err != nil {
+		// What was started ends with the group's context.
+		g.Go(func() error { return err })
+	}
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// Options are how a stack is made.
+type Options struct {
+	Dir     string
+	Rack    sim.Rack // zero: sim.DefaultRack
+	Speed   float64  // of the box; 0: 20
+	Latency float64  // of the box's BMCs, 1: as real ones
+	Faster  int      // hurries the product's waits, see workflows.Timing.Faster; 0: 10
+	Log     *slog.Logger
+	Said    io.Writer // what the product's programs log; nil: nowhere
+}
+
+// DefaultDir is where a stack lives when nobody says: for root outside of root's home, where
+// PostgreSQL's user may go.
+func DefaultDir() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/cagenut-dev", nil
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return dir + "/cagenut-dev", nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("where to keep the demo: %w; name a folder with --dir", err)
+	}
+	return home + "/.local/share/cagenut-dev", nil
+}

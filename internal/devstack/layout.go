@@ -1,0 +1,245 @@
+package devstack
+
+import (
+	"crypto/rand"
+	"embed"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cagenut/cagenut/internal/sim"
+)
+
+//go:embed profiles/*.yaml
+var profiles embed.FS
+
+// Stack is a folder with everything in it:
+//
+//	stack.json      settings that a restart keeps: addresses, speeds, the administrator's NetBox token
+//	conf/           cagenut.yaml, profiles/, keys and tokens
+//	postgres/ temporal.sqlite box/ netbox/
+//	state/ firmware/ audit-head.json
+type Stack struct {
+	dir  string
+	set  settings
+	rack sim.Rack
+	log  *slog.Logger
+	said io.Writer
+}
+
+type settings struct {
+	NetBox        string  `json:"netbox"` // host:port
+	NetBoxAdmin   string  `json:"netbox_admin_token"`
+	API           string  `json:"api"`
+	Serve         string  `json:"serve"` // firmware to BMCs
+	BoxAdmin      string  `json:"box_admin"`
+	BMCPort       int     `json:"bmc_port"`
+	TemporalPorts [4]int  `json:"temporal_ports"`
+	Speed         float64 `json:"speed"`
+	Latency       float64 `json:"latency"`
+	Faster        int     `json:"faster"`
+}
+
+// Open makes the folder, or goes on with the one that is there.
+func Open(o Options) (*Stack, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Rack.Name == "" {
+		o.Rack = sim.DefaultRack()
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stack{dir: dir, rack: o.Rack, log: o.Log, said: o.Said}
+	if s.said == nil {
+		s.said = io.Discard
+	}
+	// The folder itself can be entered by PostgreSQL's user; what is secret in it cannot.
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the stack's folder: %w", err)
+	}
+	for _, sub := range []string{"conf", "conf/profiles", "state", "firmware", "box", "netbox"} {
+		if err := os.MkdirAll(s.path(sub), 0o700); err != nil {
+			return nil, fmt.Errorf("make the stack's folder: %w", err)
+		}
+	}
+	raw, err := os.ReadFile(s.path("stack.json"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if s.set, err = newSettings(o); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	default:
+		if err := json.Unmarshal(raw, &s.set); err != nil {
+			return nil, fmt.Errorf("%s: %w; remove the folder to begin anew", s.path("stack.json"), err)
+		}
+	}
+	return s, s.write()
+}
+
+func newSettings(o Options) (settings, error) {
+	token := make([]byte, 20)
+	if _, err := rand.Read(token); err != nil {
+		return settings{}, err
+	}
+	set := settings{NetBoxAdmin: hex.EncodeToString(token), Speed: o.Speed, Latency: o.Latency, Faster: o.Faster}
+	if set.Speed == 0 {
+		set.Speed = 20
+	}
+	if set.Faster == 0 {
+		set.Faster = 10
+	}
+	ports, err := freePorts(9)
+	if err != nil {
+		return set, err
+	}
+	local := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+	set.NetBox, set.API, set.Serve, set.BoxAdmin, set.BMCPort = local(ports[0]), local(ports[1]), local(ports[2]), local(ports[3]), ports[4]
+	copy(set.TemporalPorts[:], ports[5:])
+	return set, nil
+}
+
+// freePorts finds ports that nobody uses now, all different. They are below those that the kernel
+// hands out by itself, so that a stack that was down for a while mostly finds them free again.
+func freePorts(n int) ([]int, error) {
+	var out []int
+	for port := 17780; len(out) < n && port < 32000; port++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", port))
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+		out = append(out, port)
+	}
+	if len(out) < n {
+		return nil, errors.New("no free ports between 17780 and 32000")
+	}
+	return out, nil
+}
+
+func (s *Stack) path(parts ...string) string {
+	return filepath.Join(append([]string{s.dir}, parts...)...)
+}
+
+// ConfigFile is the configuration of the product's programs.
+func (s *Stack) ConfigFile() string { return s.path("conf", "cagenut.yaml") }
+
+// Dir is the stack's folder.
+func (s *Stack) Dir() string { return s.dir }
+
+// API is the address of the API.
+func (s *Stack) API() string { return "http://" + s.set.API }
+
+// NetBox is the URL of the box's NetBox, and the token of its administrator.
+func (s *Stack) NetBox() (url, adminToken string) { return "http://" + s.set.NetBox, s.set.NetBoxAdmin }
+
+// BoxAdmin is the URL of the box's admin API.
+func (s *Stack) BoxAdmin() string { return "http://" + s.set.BoxAdmin }
+
+// AdminToken is the file of the administrator's API token.
+func (s *Stack) AdminToken() string { return s.path("conf", "admin-token") }
+
+// Rack is what the box runs.
+func (s *Stack) Rack() sim.Rack { return s.rack }
+
+// write puts settings, keys, profiles and the configuration in place. Keys that are there are kept.
+func (s *Stack) write() error {
+	raw, err := json.MarshalIndent(s.set, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeFile(s.path("stack.json"), append(raw, '\n')); err != nil {
+		return err
+	}
+	for _, name := range []string{"secrets.key", "audit.key"} {
+		if err := makeKey(s.path("conf", name)); err != nil {
+			return err
+		}
+	}
+	names, err := fs.Glob(profiles, "profiles/*.yaml")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		body, err := profiles.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(s.path("conf", name), body); err != nil {
+			return err
+		}
+	}
+	return writeFile(s.ConfigFile(), []byte(s.config()))
+}
+
+// config is the configuration file: what a real one looks like, with everything on this machine.
+func (s *Stack) config() string {
+	var oob []string
+	for _, p := range s.rack.Prefixes {
+		if p.Role == "oob" {
+			oob = append(oob, p.Prefix.String())
+		}
+	}
+	return fmt.Sprintf(`# Written by cagenut-dev at every start.
+database: {url_file: database-url}
+temporal: {host: "127.0.0.1:%d", namespace: cagenut}
+netbox: {url: "http://%s", token_file: netbox-token, user: cagenut}
+sites:
+  %s:
+    oob_prefixes: [%s]
+    bmc_port: %d
+    serve: "%s"
+    serve_url: "http://%s"
+    window: 12
+profiles: profiles
+secrets: {driver: postgres, key_file: secrets.key}
+state_dir: ../state
+api: {listen: "%s"}
+worker: {url: "http://%s", token_file: worker-token}
+firmware: {dir: ../firmware}
+audit: {key_file: audit.key, head_file: ../audit-head.json}
+log: {level: info, format: json}
+`, s.set.TemporalPorts[0], s.set.NetBox, s.rack.Site.Slug, strings.Join(oob, ", "), s.set.BMCPort,
+		s.set.Serve, s.set.Serve, s.set.API, s.set.API)
+}
+
+// makeKey writes 32 random bytes in base64, unless the file is there.
+func makeKey(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return err
+	}
+	return writeFile(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+}
+
+// writeFile replaces a file as a whole, readable by its owner alone.
+func writeFile(path string, data []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.Rename(tmp.Name(), path)
+}
