@@ -39,7 +39,7 @@ func resolve(ref, host string) (path, reason string) {
 	if err != nil || strings.ContainsAny(ref, "\\\r\n\t\x00") {
 		return "", ReasonMalformed
 	}
-	if u.Host != "" && !strings.EqualFold(u.Host, host) {
+	if u.Host != "" && !sameHost(u.Host, host) {
 		return "", ReasonOffHost
 	}
 	if u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
@@ -58,6 +58,11 @@ func resolve(ref, host string) (path, reason string) {
 		p += "?" + u.RawQuery
 	}
 	return p, ""
+}
+
+// sameHost compares host[:port] without regard to case and to the port that https implies.
+func sameHost(a, b string) bool {
+	return strings.EqualFold(strings.TrimSuffix(a, ":443"), strings.TrimSuffix(b, ":443"))
 }
 
 // keyOf is a path's identity: without query and trailing slash.

@@ -193,9 +193,6 @@ func (w *walker) run(ctx context.Context) {
 	defer w.mu.Unlock()
 	w.wall = time.Since(w.began)
 	if w.stopped != "" {
-		for collection := range w.waiting {
-			w.release(collection)
-		}
 		w.releaseLater()
 	}
 	for w.queue.Len() > 0 {
@@ -504,6 +501,9 @@ func (w *walker) releaseLater() bool {
 	w.later = nil
 	for _, it := range all {
 		w.push(it)
+	}
+	for collection := range w.waiting { // never asked for: beyond the bounds
+		w.release(collection)
 	}
 	return w.queue.Len() > 0
 }
