@@ -1,0 +1,11 @@
+package server
+
+import (
+	"encoding/json"
+
+	"github.com/cagenut/cagenut/internal/postgres"
+)
+
+func outboxStart(payload string) postgres.OutboxItem {
+	return postgres.OutboxItem{ID: 1, Kind: postgres.OutboxStart, Payload: json.RawMessage(payload)}
+}
