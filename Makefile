@@ -45,6 +45,10 @@ lint: ## golangci-lint and workflowcheck, built once into the cache
 e2e: build ## runs against real NetBox, sushy-emulator, ipmi_sim; kills and faults (needs ../shared)
 	go test -tags e2e -timeout 60m -count 1 ./test/e2e/...
 
+.PHONY: histories
+histories: ## record the executor's histories anew, before its code changes (workflows/versions.go)
+	go test ./internal/devstack/temporaldev -count 1 -run TestHistories -record ../../../workflows/testdata/histories
+
 .PHONY: fuzz
 fuzz: ## a short run of every fuzz target
 	scripts/fuzz.sh 20s

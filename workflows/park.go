@@ -86,7 +86,7 @@ func (r *run) abort(ctx workflow.Context) {
 		for _, w := range s.writes {
 			left = append(left, describe(w))
 		}
-		if i == r.at && !s.state.Ended() && s.attempt > 0 && len(s.Step.Writes) > 0 {
+		if i == r.at && !s.state.Ended() && s.attempt > 0 && len(s.Writes) > 0 {
 			left = append(left, fmt.Sprintf("%s: ended in the middle (%s); what it was writing is not known for certain", s.Title, r.lastSeen(s)))
 		}
 	}

@@ -28,8 +28,6 @@ func FaultOf(err error) (*fault.Error, bool) {
 	}
 	// A pointer to a pointer: a local activity's details never leave the process and keep their type.
 	var f *fault.Error
-	if app.Details(&f) != nil || f == nil || f.Code == "" {
-		return nil, false
-	}
-	return f, true
+	err = app.Details(&f)
+	return f, err == nil && f != nil && f.Code != ""
 }

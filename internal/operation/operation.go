@@ -44,7 +44,7 @@ func WorkflowID(id ID) string { return "op/" + string(id) }
 // AssetWorkflowID is the workflow, and so the lock, of everything that changes an asset.
 func AssetWorkflowID(id asset.ID) string { return "asset/" + id.String() }
 
-// The task queues.
+// QueueCentral is the task queue of the central workers.
 const QueueCentral = "central"
 
 // QueueSite is the task queue of a site's worker.

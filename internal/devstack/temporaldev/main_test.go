@@ -129,7 +129,6 @@ func work(c client.Client, to outside, timing workflows.Timing, sites ...string)
 			MaxHeartbeatThrottleInterval:     500 * time.Millisecond,
 			DefaultHeartbeatThrottleInterval: 500 * time.Millisecond,
 			Identity:                         "cagenut",
-			BuildID:                          "test",
 			DisableRegistrationAliasing:      true,
 		})
 		w.RegisterActivityWithOptions(steps{to}.Step, activity.RegisterOptions{Name: activities.ActivityStep})

@@ -90,7 +90,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := choosePorts(o.Ports)
+	ports, err := choosePorts(ctx, o.Ports)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func join(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
 // choosePorts keeps the ports that were asked for, finds free ones for the others, and makes sure
 // that all can be listened on.
-func choosePorts(want [4]int) ([4]int, error) {
+func choosePorts(ctx context.Context, want [4]int) ([4]int, error) {
 	var listeners []net.Listener
 	defer func() {
 		for _, l := range listeners {
@@ -184,7 +184,7 @@ func choosePorts(want [4]int) ([4]int, error) {
 	}()
 	got := want
 	for i, port := range want { // all at once, so that no port is found twice
-		l, err := net.Listen("tcp", join(port))
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", join(port))
 		if err != nil {
 			return got, fmt.Errorf("temporaldev: port %d for %s is taken; choose another or stop what uses it: %w", port, services[i], err)
 		}
