@@ -182,15 +182,21 @@ func (m *Machine) before(ctx context.Context, w http.ResponseWriter, c *call, ru
 		reset(w)
 		return true
 	}
-	done := m.spoil(ctx, w, c, rule)
-	if done {
-		status := rule.Status
-		if rule.Action == ActHTML || rule.Action == ActBig {
-			status = http.StatusOK
+	status := 0
+	switch rule.Action {
+	case ActHold, ActLatency:
+		gone := m.spoil(ctx, w, c, rule)
+		if gone {
+			m.note(c, 0)
 		}
-		m.note(c, status)
+		return gone
+	case ActHTML, ActBig:
+		status = http.StatusOK
+	case ActStatus:
+		status = rule.Status
 	}
-	return done
+	m.note(c, status) // on disk before the answer, like all others
+	return m.spoil(ctx, w, c, rule)
 }
 
 // note writes a mutating request into the journal that never reached its handler.
