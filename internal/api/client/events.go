@@ -15,7 +15,8 @@ import (
 	"github.com/cagenut/cagenut/internal/operation"
 )
 
-// Watch gives every event after a sequence number to f, in order, once each, and comes back by itself
+// Watch gives every event after a sequence number to f, in order, once each (0: from the beginning of
+// the operation, or, without an operation, what is new), and comes back by itself
 // when the connection breaks: with Last-Event-ID nothing is missed. It ends when f returns an error
 // (which it returns), when the context ends, when the API refuses, or when the API has not answered
 // for patience.
@@ -66,7 +67,10 @@ type stopped struct{ error }
 // stream reads one connection until it ends. got tells that the API had accepted it.
 func (c *Client) stream(ctx context.Context, op operation.ID, after int64, f func(operation.Event) error) (got bool, err error) {
 	r := request{method: http.MethodGet, path: "/v1/events", query: url.Values{},
-		header: map[string]string{"Accept": "text/event-stream", "Last-Event-ID": strconv.FormatInt(after, 10)}}
+		header: map[string]string{"Accept": "text/event-stream"}}
+	if after > 0 {
+		r.header["Last-Event-ID"] = strconv.FormatInt(after, 10)
+	}
 	if op != "" {
 		r.query.Set("operation", string(op))
 	}
