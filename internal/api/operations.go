@@ -51,6 +51,12 @@ func (s *Server) install(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
+	var left []fault.Item
+	if ask.Rack != "" {
+		if devices, left, err = installable(ask.Targets, devices); err != nil {
+			return err
+		}
+	}
 	p, err := s.makePlan(c.Context(), ask.Until, devices)
 	if err != nil {
 		return err
@@ -60,7 +66,7 @@ func (s *Server) install(w http.ResponseWriter, c *call) error {
 		e.Remedy = "look at the new plan (--dry-run) and ask with its hash"
 		return e
 	}
-	accepted := wire.Accepted{Window: s.window(ask.Window, p), Plan: p}
+	accepted := wire.Accepted{Window: s.window(ask.Window, p), Plan: p, LeftOut: left}
 	if ask.DryRun {
 		return answer(w, http.StatusOK, accepted)
 	}

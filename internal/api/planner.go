@@ -64,6 +64,25 @@ func (s *Server) resolve(ctx context.Context, t wire.Targets, caller operation.T
 	return devices, nil
 }
 
+// installable keeps the devices of a rack that are planned or staged: a rack also holds switches and
+// machines in service, and naming it is not asking for those. Machines given by name are never left
+// out: what stands against them is said.
+func installable(t wire.Targets, devices []inventory.Device) (take []inventory.Device, left []fault.Item, err error) {
+	for _, d := range devices {
+		if d.Status == asset.Planned || d.Status == asset.Staged {
+			take = append(take, d)
+		} else {
+			left = append(left, fault.Item{Subject: d.Name, Expected: "planned or staged", Seen: string(d.Status)})
+		}
+	}
+	if len(take) == 0 {
+		e := fault.New(fault.NotFound, "no device of rack %q of site %q is planned or staged", t.Rack, t.Site)
+		e.Details = left
+		return nil, nil, e
+	}
+	return take, left, nil
+}
+
 // candidate is a machine on its way into a plan.
 type candidate struct {
 	facts   plan.Facts

@@ -41,7 +41,7 @@ any of them, all of it is listed and nothing is started. An active machine is ne
 		RunE: func(c *cobra.Command, args []string) error { return f.run(s, c, args) },
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.rack, "rack", "", "every device of this rack")
+	fl.StringVar(&f.rack, "rack", "", "the planned and staged devices of this rack")
 	fl.StringVar(&f.site, "site", "", "slug of the site, where names or racks are not unique")
 	fl.StringVar(&f.file, "file", "", "file with one name a line, # begins a comment; - for standard input")
 	fl.StringVar(&f.until, "until", "", "last stage: hardware")
@@ -78,6 +78,13 @@ func (f *installFlags) run(s Streams, c *cobra.Command, args []string) error {
 			e.Remedy += "; then ask again with --idempotency-key " + f.key + ": it starts at most once"
 		}
 		return err
+	}
+	if n := len(got.LeftOut); n > 0 {
+		names := make([]string, n)
+		for i, d := range got.LeftOut {
+			names[i] = d.Subject + " (" + d.Seen + ")"
+		}
+		fmt.Fprintf(s.Err, "left out of rack %s: %s\n", f.rack, strings.Join(names, ", "))
 	}
 	if f.dryRun {
 		return s.print(c, got, func(t *table) { planTable(t, got.Plan, got.Window) })

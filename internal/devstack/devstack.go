@@ -125,56 +125,66 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 }
 
 // Up runs everything in this process until ctx ends. ready is called when machines can be accepted.
+// The programs end before the parts that they need.
 func (s *Stack) Up(ctx context.Context, ready func()) error {
-	g, ctx := errgroup.WithContext(ctx)
-	start := func(name string, run func(ctx context.Context, ready func()) error) error {
-		up := make(chan struct{})
-		ended := make(chan error, 1)
+	parts, stopParts := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopParts()
+	programs, stopPrograms := context.WithCancel(ctx)
+	defer stopPrograms()
+	var under, over errgroup.Group
+	failed := make(chan error, 1)
+	run := func(g *errgroup.Group, name string, f func() error) {
 		g.Go(func() error {
-			err := run(ctx, func() { close(up) })
-			ended <- err
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+			if err := f(); err != nil {
+				select {
+				case failed <- fmt.Errorf("%s: %w", name, err):
+				default: // the first failure is the one to tell
+				}
+				stopPrograms()
 			}
 			return nil
 		})
-		select {
-		case <-up:
-			s.log.Info("up", "part", name)
-			return nil
-		case err := <-ended:
-			if err == nil {
-				err = ctx.Err()
-			}
-			return fmt.Errorf("%s: %w", name, err)
-		}
 	}
-	err := func() error {
+	begin := func() error {
 		for _, p := range Parts() {
-			if err := start(string(p), func(ctx context.Context, ready func()) error { return s.RunPart(ctx, p, ready) }); err != nil {
-				return err
+			up := make(chan struct{})
+			run(&under, string(p), func() error { return s.RunPart(parts, p, func() { close(up) }) })
+			select {
+			case <-up:
+				s.log.Info("up", "part", p)
+			case <-programs.Done():
+				return nil
 			}
 		}
-		if err := s.Prepare(ctx); err != nil {
+		if err := s.Prepare(programs); err != nil {
 			return err
 		}
 		for _, args := range s.Programs() {
-			g.Go(func() error { return s.command(ctx, args...) })
+			run(&over, args[0], func() error { return s.command(programs, args...) })
 		}
-		if err := s.Seed(ctx); err != nil {
+		if err := s.Seed(programs); err != nil {
 			return err
 		}
 		ready()
 		return nil
-	}()
-	if err != nil {
-		// What was started ends with the group's context.
-		g.Go(func() error { return err })
 	}
-	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-		return err
+	err := begin()
+	if err == nil {
+		<-programs.Done()
 	}
-	return nil
+	stopPrograms()
+	_ = over.Wait() // failures go through failed
+	stopParts()
+	_ = under.Wait()
+	select {
+	case first := <-failed:
+		return first
+	default:
+	}
+	if err != nil && ctx.Err() != nil {
+		return nil // the end came while it was starting
+	}
+	return err
 }
 
 // Options are how a stack is made.

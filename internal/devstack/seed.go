@@ -128,9 +128,15 @@ func (s *Stack) Replan(ctx context.Context) error {
 // manifest is what the vendor ships with the machines.
 func (s *Stack) manifest() []byte {
 	var b bytes.Buffer
-	b.WriteString("serial,user,password\n")
+	b.WriteString("serial,mac,user,password\n")
 	for _, d := range s.rack.Servers() {
-		fmt.Fprintf(&b, "%s,%s,%s\n", d.Serial, sim.FactoryUser(d.Flavour), sim.FactoryPassword(d.Serial))
+		mac := ""
+		for _, i := range d.Interfaces {
+			if i.Mgmt {
+				mac = i.MAC
+			}
+		}
+		fmt.Fprintf(&b, "%s,%s,%s,%s\n", d.Serial, mac, sim.FactoryUser(d.Flavour), sim.FactoryPassword(d.Serial))
 	}
 	return b.Bytes()
 }
@@ -225,15 +231,20 @@ func (s *Stack) commandTo(ctx context.Context, out io.Writer, args ...string) er
 	return nil
 }
 
-// tail passes on what is written and keeps the last line.
+// tail passes on what is written and keeps the lines since the last that was no log.
 type tail struct {
 	next io.Writer
 	last string
 }
 
 func (t *tail) Write(p []byte) (int, error) {
-	if lines := strings.Split(strings.TrimSpace(string(p)), "\n"); len(lines) > 0 {
-		t.last = lines[len(lines)-1]
+	for line := range strings.SplitSeq(strings.TrimSpace(string(p)), "\n") {
+		switch {
+		case strings.HasPrefix(line, "cagenut: "):
+			t.last = strings.TrimPrefix(line, "cagenut: ")
+		case !strings.HasPrefix(line, "{"):
+			t.last += "; " + strings.TrimSpace(line)
+		}
 	}
 	return t.next.Write(p)
 }

@@ -45,6 +45,8 @@ type Accepted struct {
 	Created bool         `json:"created"` // false: the idempotency key was used before
 	Window  int          `json:"window"`
 	Plan    plan.Plan    `json:"plan"`
+	// LeftOut are the devices of a rack that an install does not take, each with its status.
+	LeftOut []fault.Item `json:"left_out,omitempty"`
 }
 
 // Command asks for an operator's action. All and Assets exclude each other, and one is needed.
