@@ -186,8 +186,11 @@ func runWorker(ctx context.Context, c *config.Config, o Options, about operation
 		MaxConcurrentActivityExecutionSize: c.Worker.Activities,
 		DisableWorkflowWorker:              about.Site != "",
 		WorkerStopTimeout:                  stopWait,
-		Interceptors:                       []interceptor.WorkerInterceptor{operation.KeepAlive(operation.Beat), o.Metrics.worker(about.Queue)},
-		Identity:                           about.Worker + "@" + about.Queue,
+		// The SDK would keep heartbeats back for up to a minute, and a cancel reaches an activity with
+		// the answer to one.
+		MaxHeartbeatThrottleInterval: operation.Beat,
+		Interceptors:                 []interceptor.WorkerInterceptor{operation.KeepAlive(operation.Beat), o.Metrics.worker(about.Queue)},
+		Identity:                     about.Worker + "@" + about.Queue,
 		OnFatalError: func(err error) {
 			select {
 			case fatal <- err:
