@@ -256,4 +256,4 @@ ENV
   chmod 600 "$dir/env.new"; mv "$dir/env.new" "$dir/env"
   echo "$dir/env"
 }
-main
+main; exit
