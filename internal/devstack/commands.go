@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cagenut/cagenut/internal/cli"
+	"github.com/cagenut/cagenut/internal/operation"
 )
 
 // Commands are the verbs that cagenut-dev has beside those of cagenut.
@@ -155,19 +158,57 @@ func (s *Stack) acceptRack(ctx context.Context, out cli.Streams) error {
 	} else {
 		fmt.Fprintf(out.Err, "going on with %s\n", open)
 	}
-	if code := cli.Main(ctx, out, args); code != cli.ExitOK {
+	code := cli.Main(ctx, out, args)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := s.summary(ctx, out); err != nil {
+		return err
+	}
+	if code != cli.ExitOK {
 		return &cli.ExitError{Code: code, Err: fmt.Errorf("the rack was not accepted; `cagenut op list` and %s tell more", s.path("cagenut-dev.log"))}
 	}
 	return nil
 }
 
+// summary prints a table of the newest operation's machines, times and outcomes.
+func (s *Stack) summary(ctx context.Context, out cli.Streams) error {
+	list, err := s.operations(ctx)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	var d operation.Detail
+	if err := s.ask(ctx, &d, "op", "show", list[0].ID, "-o", "json"); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\nMACHINE\tTYPE\tOUTCOME\tTIME\tCHANGED")
+	for _, r := range d.Runs {
+		changed := 0
+		for _, step := range r.Steps {
+			changed += len(step.Writes)
+		}
+		kind, _, _ := strings.Cut(strings.TrimPrefix(r.Profile, "server-"), "@")
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f s\t%d values\n", r.Asset.Name, kind, r.State, r.Ended.Sub(r.Started).Seconds(), changed)
+	}
+	fmt.Fprintf(w, "%s\t\t%s\t%.1f s\t\n", d.ID, d.State, d.Ended.Sub(d.Created).Seconds())
+	return w.Flush()
+}
+
+type listed struct {
+	ID    string `json:"id"`
+	State string `json:"state"`
+}
+
+func (s *Stack) operations(ctx context.Context) (list []listed, err error) {
+	err = s.ask(ctx, &list, "op", "list", "-o", "json")
+	return list, err
+}
+
 // openOperation gives the newest operation that has not ended; empty when there is none.
 func (s *Stack) openOperation(ctx context.Context) (string, error) {
-	var list []struct {
-		ID    string `json:"id"`
-		State string `json:"state"`
-	}
-	if err := s.ask(ctx, &list, "op", "list", "-o", "json"); err != nil {
+	list, err := s.operations(ctx)
+	if err != nil {
 		return "", err
 	}
 	for _, o := range list {

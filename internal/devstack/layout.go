@@ -47,6 +47,8 @@ type settings struct {
 	Speed         float64 `json:"speed"`
 	Latency       float64 `json:"latency"`
 	Faster        int     `json:"faster"`
+	// Rack is what the box runs, so that a part in a process of its own runs the same.
+	Rack sim.Rack `json:"rack"`
 }
 
 // Open makes the folder, or goes on with the one that is there.
@@ -61,7 +63,7 @@ func Open(o Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{dir: dir, rack: o.Rack, log: o.Log, said: o.Said}
+	s := &Stack{dir: dir, log: o.Log, said: o.Said}
 	if s.said == nil {
 		s.said = io.Discard
 	}
@@ -87,6 +89,7 @@ func Open(o Options) (*Stack, error) {
 			return nil, fmt.Errorf("%s: %w; remove the folder to begin anew", s.path("stack.json"), err)
 		}
 	}
+	s.rack = s.set.Rack
 	return s, s.write()
 }
 
@@ -95,7 +98,7 @@ func newSettings(o Options) (settings, error) {
 	if _, err := rand.Read(token); err != nil {
 		return settings{}, err
 	}
-	set := settings{NetBoxAdmin: hex.EncodeToString(token), Speed: o.Speed, Latency: o.Latency, Faster: o.Faster}
+	set := settings{NetBoxAdmin: hex.EncodeToString(token), Speed: o.Speed, Latency: o.Latency, Faster: o.Faster, Rack: o.Rack}
 	if set.Speed == 0 {
 		set.Speed = 20
 	}
