@@ -223,9 +223,9 @@ func (l *link) exchange(ctx context.Context, r request, a auth) (reply, error) {
 	sent := false
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
 		sent = true
-		if ap, err := netip.ParseAddrPort(i.Conn.LocalAddr().String()); err == nil {
+		if a, ok := i.Conn.LocalAddr().(*net.TCPAddr); ok {
 			l.mu.Lock()
-			l.local = ap.Addr().Unmap()
+			l.local = a.AddrPort().Addr().Unmap()
 			l.mu.Unlock()
 		}
 	}})
@@ -262,7 +262,7 @@ func (l *link) exchange(ctx context.Context, r request, a auth) (reply, error) {
 	defer resp.Body.Close()
 	rep := reply{status: resp.StatusCode, header: resp.Header}
 	limit := l.t.Limits.Body
-	rep.body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	rep.body, err = readBody(resp, limit+1)
 	if err == nil {
 		// Giving up closes the connection politely, and a server that notices may still end its answer
 		// properly: what then looks whole is cut off.
@@ -277,6 +277,17 @@ func (l *link) exchange(ctx context.Context, r request, a auth) (reply, error) {
 		return rep, &bmc.Error{Kind: bmc.ErrTooLarge, Status: rep.status, Detail: "more than " + strconv.FormatInt(limit, 10) + " bytes"}
 	}
 	return rep, nil
+}
+
+// readBody reads up to limit bytes. A Content-Length sizes the buffer, but is not believed beyond a
+// megabyte before the bytes are there.
+func readBody(resp *http.Response, limit int64) ([]byte, error) {
+	var b bytes.Buffer
+	if n := resp.ContentLength; n > 0 {
+		b.Grow(int(min(n, limit, 1<<20)) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(io.LimitReader(resp.Body, limit))
+	return b.Bytes(), err
 }
 
 func setDefault(h http.Header, k, v string) {

@@ -90,9 +90,12 @@ func (t *trust) verify(cs tls.ConnectionState) error {
 // dialled, never uses a proxy, and speaks HTTP/1.1 (BMCs' HTTP/2 is young).
 func newTransport(t target, tr *trust) *http.Transport {
 	cfg := &tls.Config{
-		ServerName:         t.name,
-		MinVersion:         tls.VersionTLS12,
-		CipherSuites:       t.TLS.CipherSuites,
+		ServerName:   t.name,
+		MinVersion:   tls.VersionTLS12,
+		CipherSuites: t.TLS.CipherSuites,
+		// Go would add a post-quantum key share of 1.2 KB: no BMC knows it, it makes some TLS stacks of
+		// theirs stumble over a hello of two segments, and it costs us its computing.
+		CurvePreferences:   []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
 		ClientSessionCache: tls.NewLRUClientSessionCache(8),
 	}
 	if t.TLS.MinVersion != 0 {
