@@ -180,7 +180,7 @@ func runWorker(ctx context.Context, c *config.Config, o Options, about operation
 	if err != nil {
 		return nil // the end came before Temporal did
 	}
-	about.Worker, about.Version = workerName(), version.String()
+	about.Worker, about.Version = workerName()+"/"+about.Queue, version.String() // one process may run several
 	fatal := make(chan error, 1)
 	w := worker.New(t, about.Queue, worker.Options{
 		MaxConcurrentActivityExecutionSize: c.Worker.Activities,
