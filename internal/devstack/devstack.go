@@ -29,6 +29,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/devstack/pgdev"
 	"github.com/cagenut/cagenut/internal/devstack/temporaldev"
 	"github.com/cagenut/cagenut/internal/sim"
@@ -67,7 +68,7 @@ func (s *Stack) postgres(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(s.path("conf", "database-url"), []byte(pg.URL()+"\n")); err != nil {
+	if err := atomicfile.Write(s.path("conf", "database-url"), []byte(pg.URL()+"\n")); err != nil {
 		return errors.Join(err, pg.Stop())
 	}
 	ready()

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/sim"
 )
 
@@ -166,7 +167,7 @@ func (s *Stack) write() error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(s.path("stack.json"), append(raw, '\n')); err != nil {
+	if err := atomicfile.Write(s.path("stack.json"), append(raw, '\n')); err != nil {
 		return err
 	}
 	for _, name := range []string{"secrets.key", "audit.key"} {
@@ -183,11 +184,11 @@ func (s *Stack) write() error {
 		if err != nil {
 			return err
 		}
-		if err := writeFile(s.path("conf", name), body); err != nil {
+		if err := atomicfile.Write(s.path("conf", name), body); err != nil {
 			return err
 		}
 	}
-	return writeFile(s.ConfigFile(), []byte(s.config()))
+	return atomicfile.Write(s.ConfigFile(), []byte(s.config()))
 }
 
 // config is the configuration file: what a real one looks like, with everything on this machine.
@@ -230,19 +231,5 @@ func makeKey(path string) error {
 	if _, err := rand.Read(key); err != nil {
 		return err
 	}
-	return writeFile(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
-}
-
-// writeFile replaces a file as a whole, readable by its owner alone.
-func writeFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(tmp.Name(), path)
+	return atomicfile.Write(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/cli"
 	"github.com/cagenut/cagenut/internal/config"
 	"github.com/cagenut/cagenut/internal/login"
@@ -69,7 +70,7 @@ func (s *Stack) Seed(ctx context.Context) error {
 		return err
 	}
 	manifest := s.path("conf", "manifest.csv")
-	if err := writeFile(manifest, s.manifest()); err != nil {
+	if err := atomicfile.Write(manifest, s.manifest()); err != nil {
 		return err
 	}
 	if err := s.command(ctx, s.asAdmin("bmc", "import", manifest)...); err != nil {
@@ -161,7 +162,7 @@ func (s *Stack) firmwareFiles() ([]string, error) {
 				return nil, fmt.Errorf("profile %s: file %q is not named <device type>-<component>-<version>.box", p.Name, c.File)
 			}
 			file := filepath.Join(dir, c.File)
-			if err := writeFile(file, sim.FirmwareImage(component, c.Version)); err != nil {
+			if err := atomicfile.Write(file, sim.FirmwareImage(component, c.Version)); err != nil {
 				return nil, err
 			}
 			out = append(out, file)
@@ -182,7 +183,7 @@ func (s *Stack) once(name string, makeIt func() (string, error)) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(file, []byte(strings.TrimSpace(content)+"\n"))
+	return atomicfile.Write(file, []byte(strings.TrimSpace(content)+"\n"))
 }
 
 // waitReady waits until the API answers that it is ready.

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/cagenut/cagenut/internal/atomicfile"
 )
 
 // Login is one login.
@@ -73,16 +75,7 @@ func Save(path string, l Login) error {
 	if err != nil {
 		return fmt.Errorf("login: %w", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".login-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("login: %w", err)
-	}
-	defer os.Remove(tmp.Name()) // gone already after the rename
-	_, err = tmp.Write(append(raw, '\n'))
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("login: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
+	if err := atomicfile.Write(path, append(raw, '\n')); err != nil {
 		return fmt.Errorf("login: %w", err)
 	}
 	return nil

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/fault"
 )
 
@@ -131,29 +131,8 @@ func (k *AuditKeeper) add(seq int64, hash []byte, at time.Time) error {
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, "audit head file: %v", err)
 	}
-	if err := replaceFile(k.path, raw); err != nil {
+	if err := atomicfile.Write(k.path, raw); err != nil {
 		return fault.Wrap(err, fault.Internal, "audit head file: %v", err)
 	}
 	return nil
-}
-
-// replaceFile writes a file so that after a crash either the old or the new content is there.
-func replaceFile(path string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".head-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) // fails after the rename, as it should
-	_, err = tmp.Write(content)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/fault"
 )
 
@@ -114,31 +115,10 @@ func (f *File) Update(_ context.Context, ref string, change func(Record) (Record
 	if bytes.Equal(before, after) {
 		return nil
 	}
-	if err := replace(path, after); err != nil {
+	if err := atomicfile.Write(path, after); err != nil {
 		return fault.Wrap(err, fault.Internal, "secret %s: %v", ref, err)
 	}
 	return nil
-}
-
-// replace writes a file so that after a crash either the old or the new content is there.
-func replace(path string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) // fails after the rename, as it should
-	_, err = tmp.Write(content)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // Has looks for the files.
