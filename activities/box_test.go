@@ -332,3 +332,34 @@ func details(err error) string {
 	}
 	return b.String()
 }
+
+// The host is rebooted for an image only after the BMC has written it, also where the BMC's task then
+// waits for the reboot (the dell flavour).
+func TestTheHostIsRebootedAfterTheFlash(t *testing.T) {
+	for flavour, want := range map[string][]string{
+		sim.FlavourBase: {"flash bmc=2.12.1", "flash bios=1.4.2", "power-off", "power-on", "flash nic=22.36.4", "power-off", "power-on"},
+		sim.FlavourDell: {"flash bios=1.8.2", "power-off", "power-on"},
+	} {
+		t.Run(flavour, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, flavour)
+			for _, step := range siteSteps[:4] {
+				if _, err := r.run(step, nil); err != nil {
+					t.Fatalf("step %s: %v%s", step, err, details(err))
+				}
+			}
+			var got []string
+			for _, e := range r.box.Journal(sim.Query{}) {
+				switch e.Effect {
+				case sim.EffectFlash:
+					got = append(got, e.Effect+" "+e.Detail)
+				case sim.EffectPowerOff, sim.EffectPowerOn:
+					got = append(got, e.Effect)
+				}
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("effects (-want +got):\n%s", d)
+			}
+		})
+	}
+}

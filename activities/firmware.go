@@ -24,17 +24,22 @@ type firmwareHandle struct {
 	Before   string           `json:"before,omitempty"`
 	Baseline []string         `json:"baseline,omitempty"` // tasks that were there before the push
 	Task     bmc.TaskRef      `json:"task,omitzero"`
-	Since    time.Time        `json:"since,omitzero"` // when the phase began
+	Since    time.Time        `json:"since,omitzero"`   // when the phase began
+	Waiting  time.Time        `json:"waiting,omitzero"` // since when the task waits for something
 	Cycle    cycle            `json:"cycle,omitzero"`
+	Rebooted bool             `json:"rebooted,omitempty"`
 	Wrote    []plan.Write     `json:"wrote,omitempty"`
 	Learned  *operation.Known `json:"learned,omitempty"`
 }
 
 // How long a BMC may be away while it flashes itself, and until a new version shows. A task that
 // runs has no limit but the step's deadline.
+// firmwareWaits is how long a task may say that it waits before we believe that it waits for the
+// host's reboot: some say so briefly before they begin.
 const (
 	firmwareAway   = 20 * time.Minute
 	firmwareSettle = 15 * time.Minute
+	firmwareWaits  = 30 * time.Second
 )
 
 // firmware brings components to the profile's versions, one image a round: observe, hand over the
@@ -73,7 +78,7 @@ func (a *Site) firmware(ctx context.Context, c Call) (Result, error) {
 	case "task":
 		r, err = a.followTask(ctx, ctrl, h)
 	case "reboot":
-		r, err = a.rebootForFirmware(ctx, ctrl, h)
+		r, err = a.reboot(ctx, ctrl, h)
 	default:
 		r, err = a.compareFirmware(ctx, ctrl, want, h)
 	}
@@ -146,7 +151,7 @@ func (a *Site) push(ctx context.Context, c Call, ctrl bmc.Controller, h firmware
 	}
 	for _, t := range tasks {
 		if !slices.Contains(h.Baseline, t.URI) {
-			h.Phase, h.Task, h.Since = "task", bmc.TaskRef{URI: t.URI, Known: true}, a.Clock()
+			h.Phase, h.Task, h.Since = "task", bmc.TaskRef{URI: t.URI}, a.Clock()
 			return again(0, h, "%s: going on with the task that was started before", h.Image.Component)
 		}
 	}
@@ -183,41 +188,54 @@ func (a *Site) push(ctx context.Context, c Call, ctrl bmc.Controller, h firmware
 	return again(a.Poll, h, "%s %s handed to the BMC", h.Image.Component, h.Image.Version)
 }
 
-// followTask waits for the BMC's own task. One that is gone is judged by the version.
+// followTask waits for the BMC's own task. One that is gone is judged by the version. One that waits
+// for the host's reboot (iDRAC's jobs do) gets it, and is followed again.
 func (a *Site) followTask(ctx context.Context, ctrl bmc.Controller, h firmwareHandle) (Result, error) {
 	state := bmc.TaskState{Gone: true}
-	if h.Task.Known {
+	if h.Task.URI != "" {
 		var err error
 		if state, err = ctrl.Task(ctx, h.Task); err != nil {
 			return Result{}, err
 		}
 	}
+	now := a.Clock()
+	h.Since = now // it lives: being away counts from here
 	switch {
-	case !state.Done && !state.Gone:
-		h.Since = a.Clock() // it lives: being away counts from here
-		r, err := again(a.Poll, h, "%s: %s", h.Image.Component, state.State)
-		if err == nil {
-			r.Again.Progress.Percent = state.Percent
-		}
-		return r, err
 	case state.Done && !state.OK:
 		return Result{}, fault.New(fault.TaskFailed, "installing %s %s ended as %s: %s",
 			h.Image.Component, h.Image.Version, state.State, strings.Join(state.Messages, "; "))
-	}
-	h.Since = a.Clock()
-	if h.Image.Reboot == "host" {
-		h.Phase, h.Cycle = "reboot", cycle{}
-		r, err := again(0, h, "rebooting the host to start %s %s", h.Image.Component, h.Image.Version)
-		if err == nil {
-			r.Again.Reboot = true
+	case state.Done || state.Gone:
+		if h.Image.Reboot == "host" && !h.Rebooted {
+			return rebootForFirmware(h)
 		}
-		return r, err
+		h.Phase = "settle"
+		return again(0, h, "%s: reading the version back", h.Image.Component)
+	case !state.Waits:
+		h.Waiting = time.Time{}
+	case h.Waiting.IsZero():
+		h.Waiting = now
+	case h.Image.Reboot == "host" && !h.Rebooted && now.Sub(h.Waiting) >= a.patience(firmwareWaits):
+		return rebootForFirmware(h)
 	}
-	h.Phase = "settle"
-	return again(0, h, "%s: reading the version back", h.Image.Component)
+	r, err := again(a.Poll, h, "%s: %s", h.Image.Component, state.State)
+	if err == nil {
+		r.Again.Progress.Percent = state.Percent
+	}
+	return r, err
 }
 
-func (a *Site) rebootForFirmware(ctx context.Context, ctrl bmc.Controller, h firmwareHandle) (Result, error) {
+func rebootForFirmware(h firmwareHandle) (Result, error) {
+	h.Phase, h.Cycle = "reboot", cycle{}
+	r, err := again(0, h, "rebooting the host to start %s %s", h.Image.Component, h.Image.Version)
+	if err == nil {
+		r.Again.Reboot = true
+	}
+	return r, err
+}
+
+// reboot does the next bit of the host's reboot; afterwards the task, where there is one, is followed
+// to its end.
+func (a *Site) reboot(ctx context.Context, ctrl bmc.Controller, h firmwareHandle) (Result, error) {
 	waiting, err := h.Cycle.advance(ctx, ctrl, a.Clock(), a.patience(powerDeadline))
 	if err != nil {
 		return Result{}, err
@@ -225,8 +243,8 @@ func (a *Site) rebootForFirmware(ctx context.Context, ctrl bmc.Controller, h fir
 	if waiting != "" {
 		return again(a.Poll, h, "%s", waiting)
 	}
-	h.Phase, h.Since = "settle", a.Clock()
-	return again(a.Poll, h, "%s: reading the version back", h.Image.Component)
+	h.Phase, h.Since, h.Rebooted = "task", a.Clock(), true
+	return again(a.Poll, h, "%s: following the update to its end", h.Image.Component)
 }
 
 func firmwareDone(h firmwareHandle, want plan.WantFirmware, have []bmc.FirmwareComponent) (Result, error) {

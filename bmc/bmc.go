@@ -226,11 +226,10 @@ type BIOS interface {
 	SetBIOS(ctx context.Context, attrs Attributes) error
 }
 
-// TaskRef is a long-running job on a BMC. It is serialisable, so that a crash resumes at it.
+// TaskRef is a long-running job on a BMC. It is serialisable, so that a crash resumes at it. With no
+// URI the BMC gave no task: progress must be seen in the component's version.
 type TaskRef struct {
 	URI string `json:"uri,omitempty"`
-	// Known is set when the BMC gave no task: progress must be seen in the component's version.
-	Known bool `json:"known"`
 }
 
 // TaskState is how far a task is.
@@ -241,7 +240,8 @@ type TaskState struct {
 	Done     bool     `json:"done"`
 	OK       bool     `json:"ok"` // meaningful when Done
 	Gone     bool     `json:"gone"`
-	Percent  int      `json:"percent"` // -1 unknown
+	Waits    bool     `json:"waits,omitempty"` // for something else, such as the host's reboot
+	Percent  int      `json:"percent"`         // -1 unknown
 	Messages []string `json:"messages,omitempty"`
 }
 

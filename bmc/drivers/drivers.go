@@ -1,8 +1,7 @@
 // Package drivers opens BMCs by protocol: the one place that knows all drivers. A worker has one
 // Opener, and through its pool one broker for each BMC.
 //
-// Quirks that matter before the first answer (the cipher suites of old firmware) are learned by
-// failing: see Open. An Opener is safe for concurrent use.
+// An Opener is safe for concurrent use.
 package drivers
 
 import (
@@ -14,6 +13,7 @@ import (
 
 	"github.com/cagenut/cagenut/bmc"
 	"github.com/cagenut/cagenut/bmc/broker"
+	"github.com/cagenut/cagenut/bmc/ipmi"
 	"github.com/cagenut/cagenut/bmc/redfish"
 	"github.com/cagenut/cagenut/bmc/redfish/reader"
 )
@@ -57,6 +57,12 @@ func (o *Opener) Open(ctx context.Context, e bmc.Endpoint, c bmc.Credentials) (b
 			return nil, err
 		}
 		return redfish.New(conn, redfish.Options{System: e.System, Cache: o.cache(e.Address)}), nil
+	case bmc.IPMI:
+		guard, err := o.pool.Guard(e.Address, o.limits, nil)
+		if err != nil {
+			return nil, err
+		}
+		return ipmi.Open(ctx, ipmi.Config{Endpoint: e, Credentials: c, Allow: o.allow, Guard: guard})
 	}
 	return nil, fmt.Errorf("BMC %s: there is no driver for protocol %q", e.Address, e.Protocol)
 }

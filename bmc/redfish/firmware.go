@@ -185,10 +185,10 @@ func (c *Controller) taskRef(r broker.Response) bmc.TaskRef {
 	}
 	o, err := decode(r.Body)
 	if err != nil {
-		return bmc.TaskRef{Known: true}
+		return bmc.TaskRef{}
 	}
 	if strings.Contains(o.str("@odata.type"), "Task.") || o.has("TaskState") {
 		return bmc.TaskRef{URI: o.id()}
 	}
-	return bmc.TaskRef{Known: true}
+	return bmc.TaskRef{}
 }

@@ -67,6 +67,8 @@ func taskState(o object) bmc.TaskState {
 	case state == "completed" || state == "completedok":
 		s.Done, s.OK = true, !bad
 	case state == "cancelling" || state == "stopping":
+	case state == "pending" || state == "scheduled" || state == "suspended":
+		s.Waits = true
 	case strings.Contains(state, "exception"), strings.Contains(state, "fail"), strings.Contains(state, "error"),
 		strings.Contains(state, "killed"), strings.Contains(state, "cancel"):
 		s.Done = true

@@ -97,8 +97,10 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.gate <- struct{}{}
 		defer func() { <-s.gate }()
 	}
-	if s.Latency > 0 {
-		time.Sleep(s.Latency)
+	select {
+	case <-time.After(s.Latency):
+	case <-r.Context().Done():
+		return
 	}
 	body, ok := s.Tree[key]
 	etag := s.etags[key]
