@@ -73,15 +73,17 @@ func (in *install) preflight() plan.Step {
 }
 
 // identity proves that the machine behind the BMC's address is the one that NetBox means, and pins
-// the BMC's certificate.
+// the BMC's certificate. Its one write is for BMCs that demand a new password before they show who
+// they are (docs/adr/0003).
 func (in *install) identity() plan.Step {
 	return plan.Step{
 		Name: "identity", Kind: plan.KindIdentity, Version: versionIdentity,
 		Title: "Prove that the BMC's serial is NetBox's, and pin its certificate",
-		Mode:  plan.Act, Place: plan.Site, Undo: plan.ReadOnly, Unskippable: true,
+		Mode:  plan.Act, Place: plan.Site, Undo: plan.NoReturn, Unskippable: true,
 		DeadlineSec: seconds(20 * time.Minute), Policy: PolicyBMCRead,
-		Want:     plan.Encode(plan.WantIdentity{Serial: in.facts.Asset.Serial}),
-		Writes:   []plan.Write{},
+		Want: plan.Encode(plan.WantIdentity{Serial: in.facts.Asset.Serial}),
+		Writes: []plan.Write{in.bmc("account "+in.profile.BMC.Account, "password",
+			fmt.Sprintf("generated, %d characters, never shown; only if the BMC demands it before it shows anything", passwordLength))},
 		Evidence: []string{"identity"},
 	}
 }
