@@ -3,6 +3,7 @@
 # without Docker and without a system service.
 #
 #   netbox-up.sh DIR [up]    start it; what is there already is reused. Prints the path of DIR/env
+#   netbox-up.sh DIR fetch   only put what it downloads into the cache
 #   netbox-up.sh DIR reset   empty the database again, while it runs (a second)
 #   netbox-up.sh DIR stop    stop the processes that up recorded, by PID
 #
@@ -15,7 +16,7 @@
 # All credentials here are test-only, and everything listens on loopback or on a socket in DIR.
 set -euo pipefail
 
-dir=$(realpath -m "${1:?usage: netbox-up.sh DIR [up|reset|stop]}")
+dir=$(realpath -m "${1:?usage: netbox-up.sh DIR [up|fetch|reset|stop]}")
 command=${2:-up}
 here=$(cd "$(dirname "$0")" && pwd)
 constraints=$here/netbox-constraints.txt
@@ -230,8 +231,11 @@ main() {
     alive gunicorn gunicorn || fail "$dir: NetBox does not run; call netbox-up.sh $dir up first"
     from_template
     return ;;
+  fetch)
+    make_venv; make_redis
+    return ;;
   up) ;;
-  *) fail "unknown command $command: want up, reset or stop" ;;
+  *) fail "unknown command $command: want up, fetch, reset or stop" ;;
   esac
 
   [ -x "$pgbin/initdb" ] || fail "no PostgreSQL server binaries: install Debian's postgresql package or set PGBIN"
