@@ -106,6 +106,9 @@ type Source interface {
 	Describe(ctx context.Context, ids []asset.ID) ([]Device, error)
 	// Device is one device's plain fields, for a check just before acting.
 	Device(ctx context.Context, id asset.ID) (Device, error)
+	// ManagementMACs gives the MACs of a device's mgmt_only interfaces, in one request. The device
+	// must exist.
+	ManagementMACs(ctx context.Context, id asset.ID) ([]string, error)
 	// SetStatus moves a device by compare-and-set. Already there is success with false; a status
 	// that is neither From nor To is an ErrConflict, and so is a move that the lifecycle forbids.
 	SetStatus(ctx context.Context, c StatusChange) (changed bool, err error)

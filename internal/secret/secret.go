@@ -129,9 +129,9 @@ func (k *Keeper) Candidates(ctx context.Context, a asset.Ref, account string) ([
 	add(activities.SourcePending, account, acc.Pending)
 	factory := rec.Factory
 	byMAC, err := k.factoryByMAC(ctx, a)
-	if err != nil {
+	if err != nil && len(out) == 0 && len(factory) == 0 {
 		return nil, err
-	}
+	} // where a password is known, NetBox may be away
 	for _, l := range slices.Concat(factory, byMAC) {
 		add(activities.SourceFactory, l.User, l.Password)
 	}

@@ -80,6 +80,23 @@ func wantCode(t *testing.T, err error, want fault.Code) *fault.Error {
 	return f
 }
 
+// NetBox may be away once a password is known: only a machine that nothing else tells of needs it.
+func TestCandidatesWithoutNetBox(t *testing.T) {
+	each(t, func(t *testing.T, d secret.Driver) {
+		k := &secret.Keeper{Driver: d, MACs: func(context.Context, asset.Ref) ([]string, error) {
+			return nil, fault.New(fault.InventoryAway, "NetBox does not answer")
+		}}
+		_, err := k.Candidates(t.Context(), srv, "root")
+		wantCode(t, err, fault.InventoryAway)
+		if _, err := k.ImportManifest(t.Context(), strings.NewReader("serial,mac,user,password\nABC123,,ADMIN,bySerial\n")); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]login{{"factory", "ADMIN", "bySerial"}}, candidates(t, k, srv)); diff != "" {
+			t.Errorf("with NetBox away (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // A machine's whole way: factory, pending, current, and the next change. What the BMC may have is
 // among the candidates at every point.
 func TestLifeOfAPassword(t *testing.T) {

@@ -198,17 +198,9 @@ func newMACs(inv inventory.Source) *macs {
 
 func (m *macs) of(ctx context.Context, a asset.Ref) ([]string, error) {
 	return m.seen.get(a.ID, func() ([]string, error) {
-		found, err := m.inv.Describe(ctx, []asset.ID{a.ID})
+		out, err := m.inv.ManagementMACs(ctx, a.ID)
 		if err != nil {
 			return nil, fmt.Errorf("MACs of %s: %w", a.Name, err)
-		}
-		var out []string
-		for _, d := range found {
-			for _, i := range d.Interfaces {
-				if i.Mgmt {
-					out = append(out, i.MACs...)
-				}
-			}
 		}
 		return out, nil
 	})

@@ -203,6 +203,10 @@ func testDescribe(t *testing.T, h Harness, w world) {
 	if got, err := h.Source.Describe(t.Context(), nil); err != nil || len(got) != 0 || h.Requests() != before {
 		t.Errorf("Describe(nothing) = %v, %v after %d requests; want nothing and none", got, err, h.Requests()-before)
 	}
+	before = h.Requests()
+	if seen, err := h.Source.ManagementMACs(t.Context(), first); err != nil || !slices.Equal(seen, want.Interfaces[0].MACs) || h.Requests() != before+1 {
+		t.Errorf("ManagementMACs = %v, %v after %d requests; want %v and one", seen, err, h.Requests()-before, want.Interfaces[0].MACs)
+	}
 	_, err = h.Source.Describe(t.Context(), []asset.ID{first, 1 << 30})
 	if diff := cmp.Diff([]string{"1073741824"}, kind(t, err, inventory.ErrNotFound).Names); diff != "" {
 		t.Errorf("names of an unknown device (-want +got):\n%s", diff)

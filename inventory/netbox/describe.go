@@ -41,6 +41,22 @@ func (c *Client) Describe(ctx context.Context, ids []asset.ID) ([]inventory.Devi
 	return out, nil
 }
 
+// ManagementMACs gives the MACs of a device's mgmt_only interfaces.
+func (c *Client) ManagementMACs(ctx context.Context, id asset.ID) ([]string, error) {
+	var dev inventory.Device
+	d := &description{c: c, ids: []asset.ID{id}, devices: map[asset.ID]*inventory.Device{id: &dev}, ports: map[int64]*inventory.Interface{}}
+	if err := d.interfaces(ctx); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, i := range dev.Interfaces {
+		if i.Mgmt {
+			out = append(out, i.MACs...)
+		}
+	}
+	return out, nil
+}
+
 // description collects what Describe reads. The maps are filled by one read after the other; mu
 // guards them while the batches of one read run side by side.
 type description struct {

@@ -101,6 +101,21 @@ func (f *Fleet) Find(_ context.Context, q inventory.Query) ([]inventory.Device, 
 	return out, nil
 }
 
+// ManagementMACs gives the MACs of a device's mgmt_only interfaces.
+func (f *Fleet) ManagementMACs(ctx context.Context, id asset.ID) ([]string, error) {
+	found, err := f.Describe(ctx, []asset.ID{id})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, i := range found[0].Interfaces {
+		if i.Mgmt {
+			out = append(out, i.MACs...)
+		}
+	}
+	return out, nil
+}
+
 // Describe gives devices in the order asked for.
 func (f *Fleet) Describe(ctx context.Context, ids []asset.ID) ([]inventory.Device, error) {
 	found, err := f.Find(ctx, inventory.Query{IDs: ids})
