@@ -96,6 +96,7 @@ func Start(t testing.TB, o Options) *Stack {
 	if o.Hurry == 0 {
 		o.Hurry = 20
 	}
+	defer alone(t)()
 	inner, err := devstack.Open(devstack.Options{Dir: dir, Rack: o.Rack, Speed: o.Speed, Latency: o.Latency, Faster: o.Hurry})
 	if err != nil {
 		t.Fatal(err)
@@ -106,9 +107,6 @@ func Start(t testing.TB, o Options) *Stack {
 		s.Start(name)
 	}
 	s.dev("init", "--prepare")
-	if o.NetBoxURL != "" {
-		s.useNetBox()
-	}
 	for _, name := range []string{Serve, Worker, Site} {
 		s.Start(name)
 	}
@@ -116,8 +114,26 @@ func Start(t testing.TB, o Options) *Stack {
 	return s
 }
 
-// useNetBox points the configuration at another NetBox.
+// alone lets one stack on this machine start at a time, whichever process it is of: free ports are
+// chosen some time before something listens on them.
+func alone(t testing.TB) (free func()) {
+	t.Helper()
+	file, err := os.OpenFile(filepath.Join(os.TempDir(), "cagenut-e2e.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = file.Close() } // which gives the lock back
+}
+
+// useNetBox points the configuration at another NetBox. Every part and command of cagenut-dev writes
+// its own configuration again, so each start of a program calls it.
 func (s *Stack) useNetBox() {
+	if s.o.NetBoxURL == "" {
+		return
+	}
 	raw, err := os.ReadFile(s.inner.ConfigFile())
 	if err != nil {
 		s.t.Fatal(err)
@@ -172,6 +188,9 @@ func (s *Stack) args(name string) []string {
 func (s *Stack) Start(name string) {
 	s.t.Helper()
 	args := s.args(name)
+	if args[0] == "cagenut" {
+		s.useNetBox()
+	}
 	log := filepath.Join(s.dir, name+".log")
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
@@ -320,6 +339,9 @@ func (s *Stack) Until(limit time.Duration, what string, cond func() error) {
 
 // stop is an error that waiting does not mend.
 type stop struct{ error }
+
+// Stop makes an error that ends Until at once.
+func Stop(err error) error { return stop{err} }
 
 func (s *Stack) until(limit time.Duration, what string, cond func() error) {
 	s.t.Helper()
