@@ -39,6 +39,11 @@ func Serve(ctx context.Context, c *config.Config, o Options) error {
 	if err != nil {
 		return err
 	}
+	stopTracing, err := traceConnection(ctx, &conn, c.Telemetry.OTLP, "cagenut-serve", o.Log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	audit, err := postgres.NewAuditKeeper(c.Audit.KeyFile, c.Audit.HeadFile)
 	if err != nil {
 		return err

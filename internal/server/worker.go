@@ -174,6 +174,11 @@ func runWorker(ctx context.Context, c *config.Config, o Options, about operation
 	if err != nil {
 		return err
 	}
+	stopTracing, err := traceConnection(ctx, &conn, c.Telemetry.OTLP, "cagenut-worker", o.Log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	d := NewDialer(conn, o.Log)
 	defer d.Close()
 	t, err := d.Wait(ctx)
