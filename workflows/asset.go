@@ -177,7 +177,9 @@ func (r *run) attempt(ctx workflow.Context) (*activities.Done, *fault.Error, ver
 	if f != nil {
 		return nil, f, failed
 	}
-	if s.Destructive {
+	// A certificate that an operator accepts becomes the pinned one by proving the serial over it, in
+	// whatever step it was met.
+	if s.Destructive || s.acceptPin != "" && s.Place == plan.Site && s.Kind != plan.KindIdentity {
 		if f, v := r.prove(ctx); v != next {
 			return nil, f, v
 		}

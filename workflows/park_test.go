@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -169,18 +170,32 @@ func TestUnknownPolicyAndModePark(t *testing.T) {
 	w.wantCalls(``)
 }
 
-// The operator's fingerprint goes to the step that was retried with it, and to no other.
+// The operator's fingerprint goes to the step that was retried with it, and to no other. The identity
+// is proved with it first, and from then on it is the pinned one.
 func TestRetryWithPin(t *testing.T) {
-	w := newWorld(t, step("a"), step("b"))
+	proof := step("identity", func(s *plan.Step) { s.Kind, s.Undo = plan.KindIdentity, plan.ReadOnly })
+	w := newWorld(t, proof, step("a"), step("b"))
+	w.steps["identity"] = func(c activities.Call, _ int) (activities.Result, error) {
+		r := done(false)
+		r.Done.Learned = &operation.Known{Pin: "11:22"}
+		if c.AcceptPin != "" {
+			r.Done.Learned.Pin = c.AcceptPin
+		}
+		return r, nil
+	}
 	w.steps["a"] = fails(1, fault.PinChanged)
 	w.at(time.Minute, "c1", operation.Retry, func(c *operation.Command) { c.AcceptPin = "AB:CD" })
 	w.run()
 	var pins []string
 	for _, c := range w.sent {
-		pins = append(pins, c.AcceptPin)
+		pins = append(pins, fmt.Sprintf("%s knows %q accepts %q", c.Step.Name, c.Known.Pin, c.AcceptPin))
 	}
-	if diff := cmp.Diff([]string{"", "AB:CD", ""}, pins); diff != "" {
-		t.Errorf("accepted pins by call (-want +got):\n%s", diff)
+	want := []string{
+		`identity knows "" accepts ""`, `a knows "11:22" accepts ""`,
+		`identity knows "11:22" accepts "AB:CD"`, `a knows "AB:CD" accepts "AB:CD"`, `b knows "AB:CD" accepts ""`,
+	}
+	if diff := cmp.Diff(want, pins); diff != "" {
+		t.Errorf("pins by call (-want +got):\n%s", diff)
 	}
 }
 
