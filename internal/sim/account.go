@@ -123,8 +123,7 @@ func createAccount(c *call) *answer {
 	a.setPassword(word(c.m.spec.Serial, "salt/"+a.ID, 8), password)
 	st.Accounts = append(st.Accounts, a)
 	c.m.effect(c.now, EffectAccountChanged, user+" created")
-	c.id, c.path = a.ID, accountsPath+"/"+a.ID
-	return (&answer{status: http.StatusCreated, body: getAccount(c)}).with("Location", c.path)
+	return c.created(accountsPath, a.ID, getAccount)
 }
 
 func deleteAccount(c *call) *answer {

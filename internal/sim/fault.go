@@ -45,6 +45,7 @@ type Fault struct {
 	Phase   string `json:"phase"` // before (default) or after the request's effect
 	Action  string `json:"action"`
 	Count   int    `json:"count"` // how often it fires; 0 means once, negative for ever
+	Skip    int    `json:"skip"`  // so many matching requests pass first
 	// Mutating restricts the rule to requests that change something. Holds always are.
 	Mutating bool `json:"mutating,omitempty"`
 
@@ -56,7 +57,8 @@ type Fault struct {
 
 	Fired int `json:"fired"` // counted by the box
 
-	path *regexp.Regexp
+	passed int // of Skip
+	path   *regexp.Regexp
 }
 
 func (f *Fault) left() bool { return f.Count < 0 || f.Fired < max(1, f.Count) }
@@ -68,6 +70,9 @@ func (f *Fault) check() error {
 	}
 	if f.Phase == "" {
 		f.Phase = Before
+	}
+	if f.Skip < 0 {
+		return fmt.Errorf("fault skip %d: use 0 or more", f.Skip)
 	}
 	if f.Phase != Before && f.Phase != After {
 		return fmt.Errorf("fault phase %q: use before or after", f.Phase)
@@ -162,6 +167,9 @@ func (l *faults) take(machine, method, path, phase string) []Fault {
 			f.Method != "" && !strings.EqualFold(f.Method, method),
 			!mutating && (f.Mutating || f.Action == ActHold),
 			!f.path.MatchString(path):
+			continue
+		case f.passed < f.Skip:
+			f.passed++
 			continue
 		}
 		f.Fired++

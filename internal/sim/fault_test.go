@@ -40,6 +40,15 @@ func TestFaultsFireAsOftenAsAsked(t *testing.T) {
 	}
 }
 
+func TestFaultsLetSomeRequestsPass(t *testing.T) {
+	_, c := faulty(t, sim.Fault{Method: "GET", Path: "Systems/1$", Action: sim.ActStatus, Status: 503, Body: `{"error":{}}`, Skip: 2})
+	c.Do(http.StatusOK, "GET", system, nil)
+	c.Do(http.StatusOK, "GET", "/redfish/v1/Systems", nil)
+	c.Do(http.StatusOK, "GET", system, nil)
+	c.Do(http.StatusServiceUnavailable, "GET", system, nil)
+	c.Do(http.StatusOK, "GET", system, nil)
+}
+
 func TestFaultsOnlyOnTheirMachine(t *testing.T) {
 	box := simtest.Start(t, ready(sim.FlavourBase), ready(sim.FlavourBase))
 	if _, err := box.AddFault(sim.Fault{Machine: "machine-2", Action: sim.ActStatus, Status: 500, Count: -1}); err != nil {

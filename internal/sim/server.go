@@ -206,6 +206,14 @@ func (m *Machine) note(c *call, status int) {
 	}
 }
 
+// created answers a POST that made a member of a collection. The call keeps the path that was asked
+// for: the journal and the rules go by it.
+func (c *call) created(collection, id string, get func(*call) obj) *answer {
+	at := *c
+	at.id, at.path = id, collection+"/"+id
+	return (&answer{status: http.StatusCreated, body: get(&at)}).with("Location", at.path)
+}
+
 func (c *call) entry(now time.Time, status int) Entry {
 	return Entry{
 		Time: now, Machine: c.m.spec.Name, Kind: KindRequest, Method: c.method, Path: c.path, User: c.user,

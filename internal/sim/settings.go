@@ -249,8 +249,7 @@ func subscribe(c *call) *answer {
 	st.Destinations = append(st.Destinations, d)
 	c.changed("destination=" + u.Host)
 	c.syslogFromDestinations()
-	c.id, c.path = d.ID, destinationsPath+"/"+d.ID
-	return (&answer{status: 201, body: getDestination(c)}).with("Location", c.path)
+	return c.created(destinationsPath, d.ID, getDestination)
 }
 
 func (c *call) syslogFromDestinations() {
