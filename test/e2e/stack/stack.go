@@ -233,16 +233,37 @@ func (s *Stack) Start(name string) {
 	})
 }
 
-// Kill ends a process with SIGKILL and waits until it is gone.
+// Kill ends a process with SIGKILL and waits until it is gone. Of Postgres it is the server itself:
+// what runs it would otherwise have it shut down in order.
 func (s *Stack) Kill(name string) {
 	s.t.Helper()
 	s.mu.Lock()
 	p := s.procs[name]
 	s.mu.Unlock()
+	if name == Postgres {
+		s.killServer()
+	}
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		s.t.Fatalf("kill %s: %v", name, err)
 	}
 	<-p.ended
+}
+
+// killServer kills PostgreSQL's postmaster, whose process number is the first line of its PID file.
+func (s *Stack) killServer() {
+	s.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(s.dir, "postgres", "pgdata", "postmaster.pid"))
+	if err != nil {
+		s.t.Fatalf("kill PostgreSQL: %v", err)
+	}
+	line, _, _ := strings.Cut(string(raw), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		s.t.Fatalf("kill PostgreSQL: postmaster.pid: %v", err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		s.t.Fatalf("kill PostgreSQL, process %d: %v", pid, err)
+	}
 }
 
 // Restart kills a process and starts it again.

@@ -1,0 +1,71 @@
+//go:build e2e
+
+package kills
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/cagenut/cagenut/internal/sim"
+)
+
+// point is one mutating call of an acceptance, as it comes in a run that nothing disturbs.
+type point struct {
+	Method string
+	Path   string // regular expression; the names that a BMC gives to new things are left open
+	Nth    int    // of the calls with this method and path, from 0
+}
+
+func (p point) String() string {
+	path := strings.TrimPrefix(strings.Trim(p.Path, "^$"), "/redfish/v1/")
+	return fmt.Sprintf("%s %s #%d", p.Method, strings.ReplaceAll(path, `\.`, "."), p.Nth+1)
+}
+
+// pointsOf lists the calls of a machine's journal in the order in which they came.
+func pointsOf(journal []sim.Entry) []point {
+	var out []point
+	seen := map[string]int{}
+	for _, e := range journal {
+		if e.Kind != sim.KindRequest {
+			continue
+		}
+		path := "^" + regexp.QuoteMeta(e.Path) + "$"
+		if at := strings.LastIndexByte(e.Path, '/'); e.Method == http.MethodDelete && strings.HasSuffix(e.Path[:at], "/Sessions") {
+			path = "^" + regexp.QuoteMeta(e.Path[:at]) + "/[^/]+$"
+		}
+		key := e.Method + " " + path
+		out = append(out, point{e.Method, path, seen[key]})
+		seen[key]++
+	}
+	return out
+}
+
+// hold keeps back the point's answer on a machine.
+func (p point) hold(machine, phase string) sim.Fault {
+	return sim.Fault{Machine: machine, Method: p.Method, Path: p.Path, Skip: p.Nth, Phase: phase, Action: sim.ActHold}
+}
+
+// counted are the effects that hurt when they are done twice.
+var counted = []string{
+	sim.EffectPowerOn, sim.EffectPowerOff, sim.EffectHostReboot, sim.EffectBoot, sim.EffectFlash, sim.EffectFirmwareActive,
+	sim.EffectBMCReboot, sim.EffectBIOSApplied, sim.EffectPasswordChanged, sim.EffectAccountChanged, sim.EffectCertificate,
+	sim.EffectVolumeCreated, sim.EffectVolumeDeleted,
+}
+
+// effects counts what was done to a machine, by effect and detail. A machine that was off at first
+// was spared the first of its power-offs: it is counted here, so that all machines compare.
+func effects(journal []sim.Entry, beganOff bool) map[string]int {
+	out := map[string]int{}
+	for _, e := range journal {
+		if e.Kind == sim.KindEffect && slices.Contains(counted, e.Effect) {
+			out[strings.TrimSpace(e.Effect+" "+e.Detail)]++
+		}
+	}
+	if beganOff {
+		out[sim.EffectPowerOff]++
+	}
+	return out
+}
