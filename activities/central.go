@@ -158,6 +158,14 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 		return Result{}, fault.New(fault.Conflict, "NetBox status of %s is %s; the plan moves it from %s to %s",
 			c.Asset.Name, from, strings.Join(want.From, " or "), to)
 	}
+	if from == to {
+		// A machine that was staged before, or a call whose answer was lost after its write.
+		done := &Done{Summary: fmt.Sprintf("NetBox status is %s already", to)}
+		if before := want.From[0]; device.Custom[inventory.OperationField] == string(c.Operation) && before != want.To && !c.Undo {
+			done.Changed, done.Writes = true, stageWrites(c, asset.Status(before), to)
+		}
+		return Result{Done: done}, nil
+	}
 	changed, err := a.Inventory.SetStatus(ctx, inventory.StatusChange{
 		ID: c.Asset.ID, From: from, To: to, Operation: string(c.Operation),
 		Message: fmt.Sprintf("cagenut %s: %s -> %s", c.Operation, from, to),
@@ -167,9 +175,13 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 	}
 	done := &Done{Changed: changed, Summary: fmt.Sprintf("NetBox status %s", to)}
 	if changed {
-		done.Writes = []plan.Write{{System: "netbox", Object: "device " + c.Asset.Name, Field: "status", Before: string(from), After: string(to)}}
+		done.Writes = stageWrites(c, from, to)
 	}
 	return Result{Done: done}, nil
+}
+
+func stageWrites(c Call, from, to asset.Status) []plan.Write {
+	return []plan.Write{{System: "netbox", Object: "device " + c.Asset.Name, Field: "status", Before: string(from), After: string(to)}}
 }
 
 func contains(list []string, s string) bool {

@@ -96,6 +96,9 @@ type StatusChange struct {
 	Message   string // for people; cut to the changelog's 200 characters
 }
 
+// OperationField is the custom field of a device with the ID of the operation that wrote last.
+const OperationField = "cagenut_operation"
+
 // Source is the port.
 type Source interface {
 	// Find gives the devices of a query by ID. Names or IDs that match nothing are an ErrNotFound

@@ -37,7 +37,7 @@ import (
 )
 
 // OperationField is the custom field that carries the ID of the operation that wrote last.
-const OperationField = "cagenut_operation"
+const OperationField = inventory.OperationField
 
 // Tag marks what Setup made.
 const Tag = "cagenut"
