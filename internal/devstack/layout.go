@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	mrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -117,10 +118,14 @@ func newSettings(o Options) (settings, error) {
 }
 
 // freePorts finds ports that nobody uses now, all different. They are below those that the kernel
-// hands out by itself, so that a stack that was down for a while mostly finds them free again.
+// hands out by itself, so that a stack that was down for a while mostly finds them free again, and
+// begin anywhere, so that stacks that are made at the same moment do not choose the same.
 func freePorts(n int) ([]int, error) {
+	const low, high = 17780, 32000
 	var out []int
-	for port := 17780; len(out) < n && port < 32000; port++ {
+	begin := mrand.IntN(high - low)
+	for i := 0; len(out) < n && i < high-low; i++ {
+		port := low + (begin+i)%(high-low)
 		l, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", port))
 		if err != nil {
 			continue
@@ -131,7 +136,7 @@ func freePorts(n int) ([]int, error) {
 		out = append(out, port)
 	}
 	if len(out) < n {
-		return nil, errors.New("no free ports between 17780 and 32000")
+		return nil, fmt.Errorf("no %d free ports between %d and %d", n, low, high)
 	}
 	return out, nil
 }
