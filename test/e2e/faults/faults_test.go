@@ -1,0 +1,317 @@
+//go:build e2e
+
+// Package faults runs every (step, fault) pair of accepting a machine, one machine each, over the box:
+// a fault that fires once is survived, one that lasts parks the machine in its step with the expected
+// reason, and when it is gone a retry ends staged. Nothing outlives its deadline.
+//
+// `make build` must have made bin/.
+package faults
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/cagenut/cagenut/internal/api/client"
+	"github.com/cagenut/cagenut/internal/api/wire"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/sim"
+	"github.com/cagenut/cagenut/test/e2e/stack"
+)
+
+// atOnce bounds the machines that are installed at a time, so that what is healthy stays fast.
+const atOnce = 20
+
+// slack is what a machine may take beyond a deadline: the steps before, and a busy computer.
+const slack = 90 * time.Second
+
+// pairs lists every step with every fault that makes sense in it. Of the faults that pass when they
+// fire once, half of the steps see them once and half see them last, in turns.
+func pairs() []pair {
+	var out []pair
+	for i, s := range steps() {
+		for j, f := range spoilers() {
+			if f.only != nil && !slices.Contains(f.only, s.name) {
+				continue
+			}
+			p := pair{step: s, spoiler: f, want: f.lasts}
+			if own, ok := f.own[s.name]; ok {
+				p.want = own
+			}
+			passes := f.only == nil && f.name != "certificate"
+			if p.once = passes && (i+j)%2 == 1; p.once {
+				p.want = survived
+			}
+			p.gated = f.gated && s.name != "identity"
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// fleet is one rack of n machines that follow the standard. A rack of the box has 40 servers at most;
+// two of them stand here in one of double height.
+func fleet(n int) sim.Rack {
+	site := sim.Site{Name: "Amsterdam 1", Slug: "ams01", Status: "active"}
+	var all sim.Rack
+	for number := 1; n > 0; number++ {
+		r := sim.NewRack(site, number, number*1000+1, slices.Repeat([]string{sim.FlavourBase}, min(n, 40)))
+		n -= 40
+		for i := range r.Devices {
+			r.Devices[i].Position += float64(number-1) * 50
+		}
+		if number == 1 {
+			all = r
+			all.Height = 100
+			continue
+		}
+		all.Prefixes = append(all.Prefixes, r.Prefixes...)
+		all.Devices = append(all.Devices, r.Devices...)
+	}
+	return all
+}
+
+// outcome is a line of the table.
+type outcome struct {
+	pair
+	machine string
+	seen    fault.Code
+	where   string
+	took    time.Duration
+	end     string
+	wrong   error
+}
+
+func TestFaults(t *testing.T) {
+	all := pairs()
+	rack := fleet(len(all))
+	s := stack.Start(t, stack.Options{Rack: rack, Hurry: hurry})
+	token, err := os.ReadFile(s.Inner().AdminToken())
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := client.New(s.Inner().API(), strings.TrimSpace(string(token)), "e2e", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	out := make([]outcome, len(all))
+	slots := make(chan struct{}, atOnce)
+	var wg sync.WaitGroup
+	for i, d := range rack.Servers() {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			c := &trial{pair: all[i], machine: d.Name, stack: s, api: api}
+			out[i] = c.run(t.Context())
+		})
+	}
+	wg.Wait()
+	report(t, out, time.Since(began))
+
+	base, admin := s.Inner().NetBox()
+	var staged struct{ Count int }
+	if err := s.NetBox(t.Context(), base, admin, "dcim/devices/?limit=1&status=staged&role=server", &staged); err != nil {
+		t.Fatal(err)
+	}
+	if staged.Count != len(all) {
+		t.Errorf("%d machines are staged in NetBox, want %d", staged.Count, len(all))
+	}
+}
+
+func report(t *testing.T, out []outcome, took time.Duration) {
+	t.Helper()
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "STEP\tFAULT\tFIRES\tEXPECTED\tSEEN\tAFTER\tEND\tMACHINE")
+	for _, o := range out {
+		fires := "always"
+		if o.once || o.fault.Count == 1 {
+			fires = "once"
+		}
+		seen := string(o.seen)
+		if o.where != "" && o.where != o.step.name {
+			seen += " in " + o.where
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.step.name, o.spoiler.name, fires, o.want, seen, o.took.Round(100*time.Millisecond), o.end, o.machine)
+	}
+	_ = w.Flush() // into memory
+	t.Logf("%d pairs in %s\n%s", len(out), took.Round(time.Second), b.String())
+	for _, o := range out {
+		switch {
+		case o.wrong != nil:
+			t.Errorf("%s, %s (%s): %v", o.step.name, o.spoiler.name, o.machine, o.wrong)
+		case o.seen != o.want || o.where != o.step.name && o.seen != survived:
+			t.Errorf("%s, %s (%s): seen %s in %s, want %s", o.step.name, o.spoiler.name, o.machine, o.seen, o.where, o.want)
+		}
+	}
+}
+
+// trial is one machine with its fault.
+type trial struct {
+	pair
+	machine string
+	stack   *stack.Stack
+	api     *client.Client
+	op      operation.ID
+	retries int
+}
+
+func (c *trial) run(ctx context.Context) (o outcome) {
+	o = outcome{pair: c.pair, machine: c.machine, seen: "nothing", end: "nowhere"}
+	if err := c.try(ctx, &o); err != nil {
+		o.wrong = err
+	}
+	return o
+}
+
+func (c *trial) try(ctx context.Context, o *outcome) error {
+	rule := c.fault
+	rule.Machine, rule.Path = c.machine, c.step.path
+	if c.spoiler.path != "" {
+		rule.Path = c.spoiler.path
+	}
+	switch {
+	case c.once:
+		rule.Count = 1
+	case rule.Count == 0:
+		rule.Count = -1
+	}
+	first := rule
+	if c.gated {
+		first = sim.Fault{Machine: c.machine, Path: c.step.path, Action: sim.ActStatus, Status: 400, Count: -1}
+	}
+	armed, err := c.stack.Box().AddFault(ctx, first)
+	if err != nil {
+		return err
+	}
+	got, err := c.api.Install(ctx, wire.Install{Targets: wire.Targets{Names: []string{c.machine}}, Until: "hardware",
+		Reason: c.step.name + ": " + c.spoiler.name, Ticket: "E2E-D"}, "fault-"+c.machine)
+	if err != nil {
+		return fmt.Errorf("install: %w", err)
+	}
+	c.op = got.ID
+	run, err := c.wait(ctx, "the fault to show")
+	if err != nil {
+		return err
+	}
+	if c.gated {
+		if run.State != operation.Waiting || run.Step != c.step.name || run.Error.Code != fault.Rejected {
+			return fmt.Errorf("the gate: %s in %s with %+v, want rejected", run.State, run.Step, run.Error)
+		}
+		if err := c.stack.Box().RemoveFault(ctx, armed.ID); err != nil {
+			return err
+		}
+		if armed, err = c.stack.Box().AddFault(ctx, rule); err != nil {
+			return err
+		}
+		if run, err = c.retry(ctx, run, "the fault to show"); err != nil {
+			return err
+		}
+	}
+	o.seen, o.where, o.end = survived, run.Step, string(run.State)
+	i := slices.IndexFunc(run.Steps, func(s operation.Step) bool { return s.Name == c.step.name })
+	o.took = time.Since(run.Steps[i].Started)
+	if run.State == operation.Done {
+		o.took = run.Steps[i].Ended.Sub(run.Steps[i].Started)
+		return c.fired(ctx, armed.ID)
+	}
+	if run.State != operation.Waiting || run.Error == nil {
+		return fmt.Errorf("the run is %s with error %+v", run.State, run.Error)
+	}
+	o.seen = run.Error.Code
+	if run.Error.Message == "" || run.Error.Remedy == "" {
+		return fmt.Errorf("%s says neither what happened nor what to do: %+v", run.Error.Code, run.Error)
+	}
+	if o.took > c.deadline+slack {
+		return fmt.Errorf("it parked after %s; its deadline is %s", o.took, c.deadline)
+	}
+	if err := c.fired(ctx, armed.ID); err != nil {
+		return err
+	}
+	if err := c.stack.Box().RemoveFault(ctx, armed.ID); err != nil {
+		return err
+	}
+	run, err = c.retry(ctx, run, "the end after a retry")
+	if err != nil {
+		return err
+	}
+	if o.end = string(run.State); run.State != operation.Done {
+		return fmt.Errorf("after the fault was gone, a retry ends as %s in %s: %+v", run.State, run.Step, run.Error)
+	}
+	return nil
+}
+
+// fired tells when a fault was never met: then nothing was shown.
+func (c *trial) fired(ctx context.Context, id string) error {
+	rules, err := c.stack.Box().Faults(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(rules, func(f sim.Fault) bool { return f.ID == id })
+	if i < 0 || rules[i].Fired == 0 {
+		return fmt.Errorf("the fault never fired")
+	}
+	return nil
+}
+
+// retry sends the run on from where it parked, accepting a certificate that changed.
+func (c *trial) retry(ctx context.Context, run operation.Run, what string) (operation.Run, error) {
+	c.retries++
+	cmd := wire.Command{ID: fmt.Sprintf("retry-%s-%d", c.machine, c.retries), Action: operation.Retry, Assets: []string{c.machine}}
+	if run.Error.Code == fault.PinChanged && c.step.name != "identity" {
+		cmd.AcceptPin = fingerprint(run.Error)
+	}
+	did, err := c.api.Command(ctx, c.op, cmd)
+	if err != nil {
+		return run, fmt.Errorf("retry: %w", err)
+	}
+	if did.Applied != 1 {
+		return run, fmt.Errorf("retry did not apply: %+v", did.Runs)
+	}
+	return c.wait(ctx, what)
+}
+
+// wait waits until the run stands still.
+func (c *trial) wait(ctx context.Context, what string) (operation.Run, error) {
+	limit := c.deadline + 2*slack
+	deadline := time.After(limit)
+	tick := time.NewTicker(600 * time.Millisecond)
+	defer tick.Stop()
+	var run operation.Run
+	for {
+		select {
+		case <-ctx.Done():
+			return run, ctx.Err()
+		case <-deadline:
+			return run, fmt.Errorf("not within %s: %s; the run is %s in %s", limit, what, run.State, run.Step)
+		case <-tick.C:
+		}
+		d, err := c.api.Operation(ctx, c.op)
+		if err != nil {
+			return run, err
+		}
+		if run = d.Runs[0]; run.State == operation.Waiting || run.State.Ended() {
+			return run, nil
+		}
+	}
+}
+
+// fingerprint finds the certificate that the BMC shows now in the reason for which a run parked.
+func fingerprint(f *fault.Error) string {
+	words := strings.FieldsFunc(f.Message, func(r rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF:", r) })
+	last := ""
+	for _, w := range words {
+		if len(strings.ReplaceAll(w, ":", "")) == 64 {
+			last = w
+		}
+	}
+	return last
+}
