@@ -21,12 +21,18 @@ import (
 type settingsHandle struct {
 	Wrote   []plan.Write     `json:"wrote,omitempty"`
 	Asked   time.Time        `json:"asked,omitzero"`
+	Lost    int              `json:"lost,omitempty"` // writes so far whose answer was lost
 	Learned *operation.Known `json:"learned,omitempty"`
 }
 
 // settingsSettle is how long a BMC may take to show a new setting: some restart their network stack
 // or web server for a new host name.
 const settingsSettle = 2 * time.Minute
+
+// settingsLost is how many writes without an answer are made. A connection that broke may have
+// carried the new host name to a BMC that now restarts its network, or may have broken before; so
+// after a fifth of the settling time what still differs is written again.
+const settingsLost = 3
 
 // settings brings the BMC's own settings to the profile's baseline, and writes only what differs.
 func (a *Site) settings(ctx context.Context, c Call) (Result, error) {
@@ -60,8 +66,9 @@ func (a *Site) settings(ctx context.Context, c Call) (Result, error) {
 	if len(diff) == 0 {
 		return settingsDone(h, want, now, unsupported)
 	}
-	if !h.Asked.IsZero() {
-		if a.Clock().Sub(h.Asked) < a.patience(settingsSettle) {
+	waited := a.Clock().Sub(h.Asked)
+	if lost := h.Lost > 0 && h.Lost < settingsLost && waited > a.patience(settingsSettle)/5; !h.Asked.IsZero() && !lost {
+		if waited < a.patience(settingsSettle) {
 			return again(a.Poll, h, "waiting for the BMC to show %s", fields(diff))
 		}
 		return Result{}, fault.New(fault.NotApplied, "the BMC accepted %s and still shows the old value after %s", fields(diff), a.patience(settingsSettle))
@@ -75,6 +82,11 @@ func (a *Site) settings(ctx context.Context, c Call) (Result, error) {
 	// that restarts its network: the next call proves the serial again and reads back.
 	if err != nil && !(write.Hostname != "" && (errors.Is(err, bmc.ErrPinChanged) || errors.Is(err, bmc.ErrUnreachable))) {
 		return Result{}, err
+	}
+	if errors.Is(err, bmc.ErrUnreachable) {
+		h.Lost++
+	} else {
+		h.Lost = 0
 	}
 	h.Asked = a.Clock()
 	return again(0, h, "wrote %s", fields(diff))
