@@ -269,3 +269,24 @@ func TestCycleGivesUp(t *testing.T) {
 type ignoring struct{ *slowPower }
 
 func (ignoring) SetPower(context.Context, bmc.PowerAction) error { return nil }
+
+func TestSpoiledReading(t *testing.T) {
+	for _, c := range []struct {
+		reasons []string
+		want    fault.Code
+	}{
+		{nil, ""},
+		{[]string{"not_found", "unsupported"}, ""},
+		{[]string{"not_found", "server_error"}, fault.ServerError},
+		{[]string{"html"}, fault.Malformed},
+		{[]string{"server_error", "unreachable", "pin_changed"}, fault.PinChanged},
+	} {
+		var unread []bmc.Unread
+		for _, r := range c.reasons {
+			unread = append(unread, bmc.Unread{URI: "/redfish/v1/Systems/1/Memory", Reason: r})
+		}
+		if got, _ := spoiled(unread); got != c.want {
+			t.Errorf("%v: %q, want %q", c.reasons, got, c.want)
+		}
+	}
+}

@@ -38,6 +38,10 @@ func (a *Site) hardware(ctx context.Context, c Call) (Result, error) {
 			subjects[i] = item.Subject
 		}
 		f := fault.New(fault.Differs, "the hardware of %s differs: %s", c.Asset.Name, list(subjects))
+		if code, u := spoiled(inv.Unread); code != "" {
+			f = fault.New(code, "the hardware of %s could not be judged, since %s could not be read (%s): %s",
+				c.Asset.Name, u.URI, strings.TrimSpace(u.Reason+" "+u.Detail), list(subjects))
+		}
 		f.Details = items
 		return Result{}, f
 	}
@@ -50,6 +54,30 @@ func (a *Site) hardware(ctx context.Context, c Call) (Result, error) {
 			count(inv, "CPU"), len(inv.Memory), len(inv.Drives), len(inv.NetworkInterfaces)),
 		Evidence: []operation.Evidence{{Kind: "hardware", Title: "The machine as its BMC reads it", Data: data}},
 	}}, nil
+}
+
+// unreadable are the reasons of bmc.Unread (docs/bmc-read.md) that say something of the BMC's state and
+// nothing of its hardware, worst first. What differs for lack of such a resource is not a difference yet.
+var unreadable = []struct {
+	reason string
+	code   fault.Code
+}{
+	{"pin_changed", fault.PinChanged}, {"tls", fault.Untrusted}, {"unauthorized", fault.BadCredentials},
+	{"unreachable", fault.Unreachable}, {"timeout", fault.Unreachable}, {"cancelled", fault.Unreachable},
+	{"busy", fault.Busy}, {"breaker_open", fault.Busy}, {"server_error", fault.ServerError},
+	{"html", fault.Malformed}, {"malformed", fault.Malformed}, {"too_large", fault.Malformed}, {"truncated", fault.Malformed},
+}
+
+// spoiled gives the worst reason for which a reading is no ground to judge on; "" when there is none.
+func spoiled(unread []bmc.Unread) (fault.Code, bmc.Unread) {
+	for _, x := range unreadable {
+		for _, u := range unread {
+			if u.Reason == x.reason {
+				return x.code, u
+			}
+		}
+	}
+	return "", bmc.Unread{}
 }
 
 // judge compares what was read with what is wanted and lists all differences. What could not be
