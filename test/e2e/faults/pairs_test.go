@@ -12,7 +12,7 @@ import (
 // survived is the expectation that a fault passes without a person.
 const survived fault.Code = "survived"
 
-// step is a step with the requests of a base-flavour BMC that belong to it alone, and its deadline
+// step is a step with the requests of a BMC that belong to it alone, and its deadline
 // divided by hurry.
 type step struct {
 	name     string
@@ -26,7 +26,7 @@ const hurry = 25
 
 func steps() []step {
 	return []step{
-		{"identity", `^/redfish/v1/Systems/[^/]+$`, 20 * time.Minute / hurry},
+		{"identity", `^/redfish/v1/(Systems|Chassis)`, 20 * time.Minute / hurry},
 		{"bmc-credentials", `/AccountService/Accounts`, 20 * time.Minute / hurry},
 		{"bmc-settings", `/Managers/[^/]+/NetworkProtocol$`, 30 * time.Minute / hurry},
 		{"firmware", `/UpdateService/FirmwareInventory`, 140 * time.Minute / hurry},
@@ -58,7 +58,9 @@ func spoilers() []spoiler {
 		{name: "status 401", fault: sim.Fault{Action: sim.ActStatus, Status: 401}, lasts: fault.BadCredentials},
 		{name: "latency", fault: sim.Fault{Action: sim.ActLatency, DelayMS: 1500}, lasts: survived},
 		{name: "hang", fault: sim.Fault{Action: sim.ActHang}, lasts: fault.Unreachable, own: late},
-		{name: "reset", fault: sim.Fault{Action: sim.ActReset}, lasts: fault.Unreachable},
+		// After five resets in a row the broker leaves the BMC alone for 30 s, which is longer than the
+		// hurried patience with a BMC.
+		{name: "reset", fault: sim.Fault{Action: sim.ActReset}, lasts: fault.Busy},
 		{name: "drip", fault: sim.Fault{Action: sim.ActDrip, DelayMS: 500}, lasts: fault.Unreachable, own: late},
 		{name: "html", fault: sim.Fault{Action: sim.ActHTML}, lasts: fault.Malformed},
 		{name: "malformed", fault: sim.Fault{Action: sim.ActMalformed}, lasts: fault.Malformed},
@@ -68,7 +70,7 @@ func spoilers() []spoiler {
 			only: []string{"identity", "bmc-credentials", "firmware"}, path: `^/redfish/v1/(Systems|Chassis)`, gated: true},
 		{name: "certificate", fault: sim.Fault{Action: sim.ActCertificate, Count: 1}, lasts: fault.PinChanged},
 		{name: "power-ignored", fault: sim.Fault{Action: sim.ActPowerIgnored}, lasts: fault.NotApplied,
-			only: []string{"firmware", "bios"}, path: `/ComputerSystem.Reset$`},
+			only: []string{"firmware", "bios"}, path: `/ComputerSystem.Reset$`, gated: true},
 		{name: "stuck-task", fault: sim.Fault{Action: sim.ActStuckTask}, lasts: fault.Deadline,
 			only: []string{"firmware"}, path: `/UpdateService`},
 	}
@@ -78,6 +80,7 @@ func spoilers() []spoiler {
 type pair struct {
 	step
 	spoiler
-	once bool // it fires once and must be survived
-	want fault.Code
+	flavour string // of the machine
+	once    bool   // it fires once and must be survived
+	want    fault.Code
 }
