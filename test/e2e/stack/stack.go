@@ -96,7 +96,6 @@ func Start(t testing.TB, o Options) *Stack {
 	if o.Hurry == 0 {
 		o.Hurry = 20
 	}
-	defer alone(t)()
 	inner, err := devstack.Open(devstack.Options{Dir: dir, Rack: o.Rack, Speed: o.Speed, Latency: o.Latency, Faster: o.Hurry})
 	if err != nil {
 		t.Fatal(err)
@@ -112,20 +111,6 @@ func Start(t testing.TB, o Options) *Stack {
 	}
 	s.dev("init", "--seed")
 	return s
-}
-
-// alone lets one stack on this machine start at a time, whichever process it is of: free ports are
-// chosen some time before something listens on them.
-func alone(t testing.TB) (free func()) {
-	t.Helper()
-	file, err := os.OpenFile(filepath.Join(os.TempDir(), "cagenut-e2e.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	return func() { _ = file.Close() } // which gives the lock back
 }
 
 // useNetBox points the configuration at another NetBox. Every part and command of cagenut-dev writes
