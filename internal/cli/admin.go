@@ -110,7 +110,10 @@ func newFirmwareAddCommand(s Streams) *cobra.Command {
 				defer f.Close()
 				got, size, err := hash(f)
 				if err != nil {
-					return fmt.Errorf("read %s: %w", path, err)
+					return usage("%v", err)
+				}
+				if size == 0 {
+					return usage("%s is empty: the download is damaged", path)
 				}
 				if sum != "" && sum != got {
 					return usage("%s has the SHA-256 %s, not the one given: the download is damaged, or another file", path, got)

@@ -197,6 +197,10 @@ func TestRefusalsAndTheirExitCodes(t *testing.T) {
 		"serve without anything": {"", []string{"serve"}, ExitUsage, "CAGENUT_DATABASE_URL"},
 		"a site without API":     {"", []string{"worker", "--site", "ams01"}, ExitUsage, "CAGENUT_WORKER_URL"},
 		"migrate without store":  {"", []string{"migrate"}, ExitUsage, "CAGENUT_DATABASE_URL"},
+		"an unset variable":      {"", []string{"asset", "show", ""}, ExitUsage, "argument 1 is empty"},
+		"an empty download":      {"", []string{"firmware", "add", os.DevNull}, ExitUsage, "is empty"},
+		"a folder as firmware":   {"", []string{"firmware", "add", "."}, ExitUsage, "is a directory"},
+		"nothing to check":       {"", []string{"config", "check"}, ExitUsage, "CAGENUT_CONFIG"},
 		"an unknown shell":       {"", []string{"completion", "tcsh"}, ExitUsage, "powershell"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,8 @@ type configFlags struct {
 	file string
 	set  []string
 	keys map[string]*string // flags of their own, by key
+
+	empty bool // set by load: nothing configures anything
 }
 
 func (f *configFlags) add(c *cobra.Command, own map[string]string) {
@@ -59,6 +62,7 @@ func (f *configFlags) load() (*config.Config, error) {
 			src.Set[key] = *value
 		}
 	}
+	f.empty = src.File == "" && len(src.Set) == 0 && !slices.ContainsFunc(config.Keys(), func(k string) bool { return os.Getenv(config.EnvName(k)) != "" })
 	return config.Load(src)
 }
 
@@ -81,6 +85,9 @@ API where they are configured. Needs no control plane.`,
 			cfg, err := f.load()
 			if err != nil {
 				return err
+			}
+			if f.empty {
+				return usage("there is nothing to check: name a file with --config or CAGENUT_CONFIG; %s is not in this folder", defaultFile)
 			}
 			return s.printChecks(c, config.RunChecks(c.Context(), checksOf(cfg)))
 		},

@@ -70,7 +70,7 @@ func (f *followFlags) run(s Streams, c *cobra.Command, cl *client.Client, id ope
 	for {
 		select {
 		case e := <-events:
-			if e.Asset != 0 {
+			if e.Step == "" || !e.State.Ended() { // the last step's event may carry the end, and is not the last line
 				shown[e.Asset] = e.State
 			}
 			if err := view.event(e); err != nil {
@@ -133,8 +133,12 @@ func isSettled(d operation.Detail) bool {
 	return len(d.Runs) > 0
 }
 
-// caughtUp tells whether the events have told every state that the operation shows.
+// caughtUp tells whether the events have told every state that the operation shows; its own, under
+// no asset, when it has ended: that is the last event of all.
 func caughtUp(d operation.Detail, shown map[asset.ID]operation.State) bool {
+	if d.State.Ended() && shown[0] != d.State {
+		return false
+	}
 	for _, r := range d.Runs {
 		if shown[r.Asset.ID] != r.State {
 			return false

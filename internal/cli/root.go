@@ -117,7 +117,7 @@ func complain(w io.Writer, err error) {
 		}
 		fmt.Fprintln(w, line)
 	}
-	if f.Remedy != "" {
+	if f.Remedy != "" && !strings.HasSuffix(f.Message, f.Remedy) { // what is said once is enough
 		fmt.Fprintln(w, "what to do:", clean(f.Remedy))
 	}
 }
@@ -141,7 +141,7 @@ Exit codes: 0 done, 1 the command failed, 2 usage, 3 refused, 4 locked by anothe
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &ExitError{Code: ExitUsage, Err: fmt.Errorf("%w\nSee '%s --help'.", err, c.CommandPath())}
+		return &ExitError{Code: ExitUsage, Err: fmt.Errorf("%w\nsee '%s --help'", err, c.CommandPath())}
 	})
 	fl := root.PersistentFlags()
 	fl.StringP("output", "o", "table", "output format: table, json or yaml")
@@ -203,6 +203,9 @@ func argCount(low, high int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) < low || high >= 0 && len(args) > high {
 			return usage("%s takes %s; got %d arguments\nSee '%s --help'.", c.CommandPath(), what, len(args), c.CommandPath())
+		}
+		if slices.Contains(args, "") { // an unset variable of somebody's script
+			return usage("%s takes %s; argument %d is empty", c.CommandPath(), what, slices.Index(args, "")+1)
 		}
 		return nil
 	}

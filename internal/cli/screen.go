@@ -93,6 +93,9 @@ func current(r operation.Run) (string, *operation.Step) {
 		if r.Steps[i].Name == r.Step && !r.State.Ended() {
 			return fmt.Sprintf("%d/%d %s", i+1, len(r.Steps), r.Step), &r.Steps[i]
 		}
+		if r.State == operation.Aborted && r.Steps[i].State == operation.StepAborted { // what follows was never begun
+			return fmt.Sprintf("%d/%d %s", i+1, len(r.Steps), r.Steps[i].Name), &r.Steps[i]
+		}
 		if r.Steps[i].State.Ended() {
 			ended++
 		}
@@ -108,14 +111,14 @@ func says(r operation.Run, step *operation.Step) string {
 	switch {
 	case r.Error != nil:
 		return r.Error.Message
+	case len(r.Left) > 0:
+		return "left: " + strings.Join(r.Left, "; ")
 	case step != nil && step.Error != nil:
 		return step.Error.Message
 	case step != nil && step.Progress != nil && step.Progress.Percent >= 0:
 		return fmt.Sprintf("%s (%d%%)", step.Progress.Text, step.Progress.Percent)
 	case step != nil && step.Progress != nil:
 		return step.Progress.Text
-	case len(r.Left) > 0:
-		return "left: " + strings.Join(r.Left, "; ")
 	}
 	return ""
 }
