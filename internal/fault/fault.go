@@ -79,7 +79,7 @@ type entry struct {
 
 var table = map[Code]entry{
 	Invalid:          {Refuse, "correct the value and ask again"},
-	NotFound:         {Refuse, "check the name; `cagenut asset show` finds devices by name, serial or ID"},
+	NotFound:         {Refuse, "check the spelling in NetBox: names of devices and racks, slugs of sites"},
 	Locked:           {Refuse, "wait for the operation that holds the machine, or abort it"},
 	Denied:           {Refuse, "ask an administrator for the role or the site"},
 	Unauthenticated:  {Refuse, "run `cagenut login`, or set CAGENUT_TOKEN"},

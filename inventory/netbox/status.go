@@ -90,7 +90,7 @@ func (c *Client) writeStatus(ctx context.Context, op string, id int32, etag stri
 		case http.StatusNotFound:
 			// It was there a moment ago: NetBox hides what a constrained permission does not cover.
 			e.Kind = inventory.ErrDenied
-			e.Detail = "the token may read this device but not change it: its permission covers devices in the lifecycle's statuses only. Remedy: an administrator of NetBox runs `cagenut netbox setup apply`."
+			e.Detail = "the token may read this device but not change it: its permission covers devices in the lifecycle's statuses only. Remedy: an administrator of NetBox runs `cagenut netbox setup --apply`."
 		}
 	}
 	return err

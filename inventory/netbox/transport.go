@@ -184,7 +184,7 @@ func refusal(op string, x *call) error {
 		if strings.Contains(e.Detail, "oken") || strings.Contains(e.Detail, "redentials") {
 			e.Detail += " Remedy: give Cagenut a NetBox token that is enabled, write-enabled, not expired and allowed from this address."
 		} else {
-			e.Detail += " Remedy: an administrator of NetBox runs `cagenut netbox setup apply`, which grants what is missing."
+			e.Detail += " Remedy: an administrator of NetBox runs `cagenut netbox setup --apply`, which grants what is missing."
 		}
 	case x.status == http.StatusNotFound && isJSON(x):
 		e.Kind = inventory.ErrNotFound

@@ -58,7 +58,7 @@ func TestBadAnswers(t *testing.T) {
 		{"wrong token", func(w http.ResponseWriter, _ *http.Request) { reply(w, 403, `{"detail":"Invalid v2 token"}`) }, inventory.ErrDenied, "give Cagenut a NetBox token", 1},
 		{"no permission", func(w http.ResponseWriter, _ *http.Request) {
 			reply(w, 403, `{"detail":"You do not have permission to perform this action."}`)
-		}, inventory.ErrDenied, "cagenut netbox setup apply", 1},
+		}, inventory.ErrDenied, "cagenut netbox setup --apply", 1},
 		{"no such device", func(w http.ResponseWriter, _ *http.Request) {
 			reply(w, 404, `{"detail":"No Device matches the given query."}`)
 		}, inventory.ErrNotFound, "No Device matches", 1},
