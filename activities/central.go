@@ -41,7 +41,7 @@ func kindsOf(handlers map[kind]handler) []string {
 }
 
 // dispatch finds the handler of a call; a worker without it answers UnknownStep.
-func dispatch(handlers map[kind]handler, ctx context.Context, c Call) (Result, error) {
+func dispatch(ctx context.Context, handlers map[kind]handler, c Call) (Result, error) {
 	h, ok := handlers[kind{c.Step.Kind, c.Step.Version}]
 	if !ok {
 		return Result{}, Fail(fault.New(fault.UnknownStep, "this worker does not know step %s/%d", c.Step.Kind, c.Step.Version))
@@ -79,7 +79,7 @@ func (a *Central) Record(ctx context.Context, t operation.Transition) error {
 
 // Step does one bounded piece of a step of place Central.
 func (a *Central) Step(ctx context.Context, c Call) (Result, error) {
-	return dispatch(a.handlers(), ctx, c)
+	return dispatch(ctx, a.handlers(), c)
 }
 
 func (a *Central) handlers() map[kind]handler {

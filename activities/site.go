@@ -43,7 +43,7 @@ func (a *Site) Register(r Registry) {
 
 // Step does one bounded piece of a step of place Site.
 func (a *Site) Step(ctx context.Context, c Call) (Result, error) {
-	return dispatch(a.handlers(), ctx, c)
+	return dispatch(ctx, a.handlers(), c)
 }
 
 func (a *Site) handlers() map[kind]handler {

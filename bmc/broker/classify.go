@@ -64,9 +64,9 @@ func has(ms []message, key string) (message, bool) {
 }
 
 // classify names what a status other than 2xx means, with the BMC's own words.
-func classify(status int, body []byte) (kind error, detail string) {
+func classify(status int, body []byte) (detail string, kind error) {
 	ms := messages(body)
-	return kindOf(status, ms), words(ms, body)
+	return words(ms, body), kindOf(status, ms)
 }
 
 func kindOf(status int, ms []message) error {

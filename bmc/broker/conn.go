@@ -194,7 +194,7 @@ func (l *link) Judge(op string, status int, body []byte) error {
 	if status >= 200 && status < 300 {
 		return nil
 	}
-	kind, detail := classify(status, body)
+	detail, kind := classify(status, body)
 	return &bmc.Error{Kind: kind, Op: op, Host: l.t.host, Status: status, Detail: l.hide(detail)}
 }
 

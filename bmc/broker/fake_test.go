@@ -39,8 +39,8 @@ func newFakeBMC(t *testing.T) *fakeBMC {
 	t.Helper()
 	f := &fakeBMC{user: "admin", password: "pa55word", sessions: map[string]string{}, from: "127.0.0.1"}
 	f.Server = httptest.NewUnstartedServer(f)
-	f.Server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	f.Server.StartTLS()
+	f.Config.ErrorLog = log.New(io.Discard, "", 0)
+	f.StartTLS()
 	t.Cleanup(f.Close)
 	f.host = strings.TrimPrefix(f.URL, "https://")
 	return f

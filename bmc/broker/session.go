@@ -82,15 +82,14 @@ func (l *link) login(ctx context.Context, stale int) error {
 			l.demandChange(m)
 			return l.useBasic(ctx, true)
 		}
-		next, basic := "", true
+		var next string
+		var basic bool
 		if absent(rep.status) || rep.status == http.StatusUnauthorized {
 			if next, basic, err = l.otherWay(ctx, path, rep.status); err != nil {
 				return err
 			}
 		} else if rep.status >= 200 && rep.status < 300 {
 			basic = true // a session service that gives no token is none
-		} else {
-			basic = false
 		}
 		switch {
 		case next != "":
@@ -99,7 +98,7 @@ func (l *link) login(ctx context.Context, stale int) error {
 		case basic:
 			return l.useBasic(ctx, false)
 		}
-		kind, detail := classify(rep.status, rep.body)
+		detail, kind := classify(rep.status, rep.body)
 		if rep.status == http.StatusForbidden && errors.Is(kind, bmc.ErrRejected) {
 			kind = bmc.ErrBadCredentials
 		}
@@ -187,12 +186,12 @@ func (l *link) otherWay(ctx context.Context, path string, status int) (next stri
 		}
 	}
 	if rep.status != http.StatusOK || json.Unmarshal(rep.body, &root) != nil {
-		return "", absent(status), nil
+		return "", absent(status), nil //nolint:nilerr // such a root says nothing: the first refusal decides
 	}
 	at, err := l.t.requestPath(root.Links.Sessions.ID)
 	switch {
 	case err != nil:
-		return "", true, nil
+		return "", true, nil //nolint:nilerr // a root that names no usable place has no sessions
 	case strings.TrimSuffix(at, "/") != strings.TrimSuffix(path, "/") && path == defaultSessions:
 		return at, false, nil
 	default:
@@ -214,7 +213,7 @@ func (l *link) useBasic(ctx context.Context, changeRequired bool) error {
 			l.demandChange(m)
 		case rep.status == http.StatusUnauthorized:
 			l.host.guard.LoginRefused()
-			kind, detail := classify(rep.status, rep.body)
+			detail, kind := classify(rep.status, rep.body)
 			return &bmc.Error{Kind: kind, Op: "log in as " + l.t.Credentials.User, Host: l.t.host, Status: rep.status, Detail: l.hide(detail)}
 		}
 		l.host.guard.LoginOK()

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -38,7 +39,7 @@ func TestTLS(t *testing.T) {
 			c, err := broker.Dial(t.Context(), cfg)
 			if tt.want != nil {
 				wantKind(t, err, tt.want)
-				if tt.want == bmc.ErrPinChanged && (!strings.Contains(err.Error(), other) || !strings.Contains(err.Error(), real)) {
+				if errors.Is(tt.want, bmc.ErrPinChanged) && (!strings.Contains(err.Error(), other) || !strings.Contains(err.Error(), real)) {
 					t.Errorf("%v does not name both certificates", err)
 				}
 				return

@@ -28,7 +28,7 @@ func (c *Controller) Accounts(ctx context.Context) ([]bmc.Account, error) {
 		err = c.do(ctx, fmt.Sprintf("Get User Name %d", id), func(ctx context.Context) error {
 			n, err := c.c.GetUsername(ctx, id)
 			if r, ok := types.IsResponseError(err); ok && r.CompletionCode() != types.CodeInsufficientPrivilege {
-				return nil // an empty slot, on some BMCs
+				return nil //nolint:nilerr // an empty slot, on some BMCs
 			}
 			if err == nil {
 				name = strings.TrimRight(n.Username, "\x00 ")

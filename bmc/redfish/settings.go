@@ -301,7 +301,7 @@ func lacking(want bmc.ManagerSettings, unsupported []string) []string {
 	var out []string
 	for _, f := range unsupported {
 		// A BMC without a switch for NTP uses its servers as soon as it has some.
-		if asked[f] && !(f == "ntp_enabled" && len(want.NTPServers) > 0) {
+		if asked[f] && (f != "ntp_enabled" || len(want.NTPServers) == 0) {
 			out = append(out, f)
 		}
 	}

@@ -176,7 +176,7 @@ func (s *Server) handle(rt route) http.HandlerFunc {
 func (s *Server) serve(rt route, w http.ResponseWriter, c *call) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler {
+			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares the value of a panic, too
 				panic(p)
 			}
 			err = fmt.Errorf("panic in %s %s: %v", rt.method, rt.path, p)
@@ -186,7 +186,7 @@ func (s *Server) serve(rt route, w http.ResponseWriter, c *call) (err error) {
 		if c.caller, err = s.authenticate(c); err != nil {
 			return err
 		}
-		if !c.caller.Role.Allows(rt.role) && !(rt.worker && c.caller.Role == operation.Worker) {
+		if !c.caller.Role.Allows(rt.role) && (!rt.worker || c.caller.Role != operation.Worker) {
 			return fault.New(fault.Denied, "%s %s needs the role %s; token %s of %s has %s",
 				c.Method, c.URL.Path, rt.role, c.caller.ID, c.caller.Person, c.caller.Role)
 		}

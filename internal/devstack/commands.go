@@ -160,7 +160,7 @@ func (s *Stack) acceptRack(ctx context.Context, out cli.Streams) error {
 	}
 	code := cli.Main(ctx, out, args)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // somebody ended the demo, which is no failure
 	}
 	if err := s.summary(ctx, out); err != nil {
 		return err

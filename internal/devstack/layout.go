@@ -1,6 +1,7 @@
 package devstack
 
 import (
+	"context"
 	"crypto/rand"
 	"embed"
 	"encoding/base64"
@@ -126,7 +127,7 @@ func freePorts(n int) ([]int, error) {
 	begin := mrand.IntN(high - low)
 	for i := 0; len(out) < n && i < high-low; i++ {
 		port := low + (begin+i)%(high-low)
-		l, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", port))
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", fmt.Sprintf("0.0.0.0:%d", port))
 		if err != nil {
 			continue
 		}

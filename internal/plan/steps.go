@@ -24,29 +24,29 @@ const (
 	KindDiagnose = "diagnose"
 )
 
-// WantPreflight: NetBox must still say what the plan was made from.
+// WantPreflight says that NetBox must still say what the plan was made from.
 type WantPreflight struct {
 	Reads []Read `json:"reads"` // see Reads
 }
 
-// WantIdentity: the BMC must prove this serial.
+// WantIdentity says that the BMC must prove this serial.
 type WantIdentity struct {
 	Serial string `json:"serial"`
 }
 
-// WantStage: the NetBox status moves From one of these To that.
+// WantStage moves the NetBox status From one of these To that.
 type WantStage struct {
 	From []string `json:"from"`
 	To   string   `json:"to"`
 }
 
-// WantCredentials: the account gets a password of its own machine.
+// WantCredentials gives the account a password of its own machine.
 type WantCredentials struct {
 	Account string `json:"account"`
 	Length  int    `json:"length"` // characters, 16 to 20: IPMI 2.0 stores at most 20
 }
 
-// WantSettings: the BMC's own settings. Empty fields are not written.
+// WantSettings are the BMC's own settings. Empty fields are not written.
 type WantSettings struct {
 	Hostname     string   `json:"hostname,omitempty"`
 	NTP          []string `json:"ntp,omitempty"`
@@ -55,7 +55,7 @@ type WantSettings struct {
 	MaxClockSkew int      `json:"max_clock_skew_seconds,omitempty"`
 }
 
-// WantFirmware: the components, in the order of installing.
+// WantFirmware lists the components, in the order of installing.
 type WantFirmware struct {
 	Components []Image `json:"components"`
 }
@@ -73,13 +73,13 @@ type Image struct {
 	Via            []Image `json:"via,omitempty"`
 }
 
-// WantBIOS: the attributes, and no others.
+// WantBIOS are the attributes to set, and no others.
 type WantBIOS struct {
 	BootMode   string         `json:"boot_mode,omitempty"`
 	Attributes map[string]any `json:"attributes,omitempty"`
 }
 
-// WantHardware: what must be in the machine, and the MACs that NetBox names.
+// WantHardware is what must be in the machine, and the MACs that NetBox names.
 type WantHardware struct {
 	Hardware profile.Hardware `json:"hardware"`
 	MACs     []WantMAC        `json:"macs,omitempty"`

@@ -57,15 +57,25 @@ type Login struct {
 	Password string `json:"password"`
 }
 
-// String and GoString tell how much is kept, and nothing of it.
+// String tells how much is kept, and nothing of it.
 func (r Record) String() string {
 	return fmt.Sprintf("record of %d accounts and %d factory logins", len(r.Accounts), len(r.Factory))
 }
+
+// GoString is String for %#v.
 func (r Record) GoString() string { return "secret.Record{" + r.String() + "}" }
-func (Account) String() string    { return "***" }
-func (Account) GoString() string  { return "secret.Account{***}" }
-func (l Login) String() string    { return l.User + ":***" }
-func (l Login) GoString() string  { return "secret.Login{" + l.String() + "}" }
+
+// String hides everything.
+func (Account) String() string { return "***" }
+
+// GoString hides everything from %#v.
+func (Account) GoString() string { return "secret.Account{***}" }
+
+// String hides the password.
+func (l Login) String() string { return l.User + ":***" }
+
+// GoString hides the password from %#v.
+func (l Login) GoString() string { return "secret.Login{" + l.String() + "}" }
 
 func (r Record) empty() bool { return len(r.Accounts) == 0 && len(r.Factory) == 0 }
 

@@ -80,7 +80,7 @@ func Serve(ctx context.Context, c *config.Config, o Options) error {
 	g.Go(func() error { return listen(ctx, handler.HTTPServer(c.API.Listen), l, c.API.TLS) })
 	g.Go(func() error {
 		if _, err := d.Wait(ctx); err != nil {
-			return nil // the end came before Temporal did
+			return nil //nolint:nilerr // the end came before Temporal did
 		}
 		relay := &postgres.Relay{Store: store, Log: o.Log, Start: func(ctx context.Context, item postgres.OutboxItem) error {
 			return startFromOutbox(ctx, d, item)

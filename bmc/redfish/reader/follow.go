@@ -148,7 +148,7 @@ func expandValue(root value, p quirks.Profile) string {
 	}
 	offer := root.get("ProtocolFeaturesSupported", "ExpandQuery")
 	yes := func(name string) bool { b := offer.get(name).boolean(); return b != nil && *b }
-	form := ""
+	var form string
 	switch {
 	case yes("NoLinks"):
 		form = "."

@@ -157,7 +157,7 @@ func (p *parser) object(depth int) error {
 			return errEnd
 		}
 		if p.s[p.i] != ':' {
-			return fmt.Errorf("unexpected %q at byte %d, want :", p.s[p.i], p.i)
+			return fmt.Errorf("unexpected %q at byte %d, want a colon", p.s[p.i], p.i)
 		}
 		p.i++
 		if err := p.value(key, depth+1); err != nil {
@@ -197,12 +197,12 @@ func (p *parser) str() (string, error) {
 	p.i++
 	start := p.i
 	for p.i < len(p.s) {
-		switch c := p.s[p.i]; {
-		case c == '"':
+		switch p.s[p.i] {
+		case '"':
 			s := p.s[start:p.i]
 			p.i++
 			return valid(s), nil
-		case c == '\\':
+		case '\\':
 			return p.escaped(start)
 		}
 		p.i++

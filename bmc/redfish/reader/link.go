@@ -109,11 +109,12 @@ func links(v value, host string) (found []link, bad []badLink) {
 				if name == "Actions" || strings.HasPrefix(name, "@") || name == "self" { // for settings see settings
 					break
 				}
-				if name == "" {
+				switch name {
+				case "":
 					walk(child, via, aside, false)
-				} else if name == "Links" || name == "links" {
+				case "Links", "links":
 					walk(child, via, true, false)
-				} else {
+				default:
 					walk(child, name, aside || name == "RelatedItem", false)
 				}
 			case kindArray:

@@ -32,7 +32,7 @@ func DefaultCacheDir() (string, error) {
 // findBinaries gives the folder of initdb, postgres and pg_ctl: the machine's own, else a
 // downloaded build. major is the version that an existing data folder needs; empty: any.
 func findBinaries(ctx context.Context, cache, major string) (string, error) {
-	bin, err := installed(major)
+	bin, err := installed(ctx, major)
 	if err == nil {
 		return bin, nil
 	}
@@ -45,12 +45,12 @@ func findBinaries(ctx context.Context, cache, major string) (string, error) {
 }
 
 // installed finds the newest version on this machine, or the one that major names.
-func installed(major string) (string, error) {
+func installed(ctx context.Context, major string) (string, error) {
 	candidates, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil {
 		return "", fmt.Errorf("pgdev: %w", err)
 	}
-	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
+	if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
 		candidates = append(candidates, strings.TrimSpace(string(out)))
 	}
 	if p, err := exec.LookPath("postgres"); err == nil {
@@ -58,7 +58,7 @@ func installed(major string) (string, error) {
 	}
 	best, bestMajor := "", 0
 	for _, dir := range candidates {
-		v, err := majorOf(dir)
+		v, err := majorOf(ctx, dir)
 		if err != nil || (major != "" && strconv.Itoa(v) != major) {
 			continue
 		}
@@ -75,13 +75,13 @@ func installed(major string) (string, error) {
 var versionLine = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
 // majorOf gives the version of the binaries in a folder; an error when one is missing or does not run.
-func majorOf(dir string) (int, error) {
+func majorOf(ctx context.Context, dir string) (int, error) {
 	for _, tool := range []string{"initdb", "pg_ctl"} {
 		if _, err := os.Stat(filepath.Join(dir, tool)); err != nil {
 			return 0, err
 		}
 	}
-	out, err := exec.Command(filepath.Join(dir, "postgres"), "--version").Output()
+	out, err := exec.CommandContext(ctx, filepath.Join(dir, "postgres"), "--version").Output()
 	if err != nil {
 		return 0, err
 	}
@@ -111,7 +111,7 @@ func download(ctx context.Context, cache, major string) (string, error) {
 	}
 	defer lock.Close()
 	bin := filepath.Join(home, "dist", "bin")
-	if _, err := majorOf(bin); err == nil {
+	if _, err := majorOf(ctx, bin); err == nil {
 		return bin, nil
 	}
 	scratch, err := os.MkdirTemp(home, "scratch-")
@@ -131,7 +131,7 @@ func download(ctx context.Context, cache, major string) (string, error) {
 	if startErr == nil {
 		startErr = server.Stop()
 	}
-	if _, err := majorOf(filepath.Join(dist, "bin")); err != nil {
+	if _, err := majorOf(ctx, filepath.Join(dist, "bin")); err != nil {
 		return "", fmt.Errorf("pgdev: no PostgreSQL on this machine (Debian: apt-get install postgresql), and downloading one failed: %w",
 			errors.Join(startErr, err))
 	}

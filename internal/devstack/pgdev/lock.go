@@ -62,7 +62,7 @@ func RemoveStale(ctx context.Context, pattern string) error {
 		}
 		c := &cluster{o: Options{DataDir: dir}, data: filepath.Join(dir, "pgdata"), as: serverUser()}
 		if c.version() != "" {
-			if c.bin, err = installed(c.version()); err == nil {
+			if c.bin, err = installed(ctx, c.version()); err == nil {
 				err = c.endLeftover(ctx)
 			}
 		}

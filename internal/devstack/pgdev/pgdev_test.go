@@ -170,7 +170,6 @@ func TestServerOutlivesItsHandle(t *testing.T) {
 		t.Fatal(err)
 	}
 	url, exited := s.URL(), s.Exited()
-	s = nil
 	runtime.GC()
 	runtime.GC()
 	select {

@@ -81,12 +81,12 @@ func serve(o options) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	handler := readertest.NewService(readertest.Config{Tree: tree, Latency: o.latency, AtOnce: o.atOnce, Expand: o.expand, ETags: o.etags})
-	server := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0),
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}}
 	leaf, err := x509.ParseCertificate(cert.Certificate[0])
 	if err != nil {
@@ -94,8 +94,8 @@ func serve(o options) error {
 	}
 	fmt.Println(l.Addr(), broker.Fingerprint(leaf))
 	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		server.Close()
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		_ = server.Close()
 	}()
 	if err := server.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -142,7 +142,7 @@ func start(o options) (target, error) {
 	if o.etags {
 		args = append(args, "-etags")
 	}
-	c := exec.Command(self, args...)
+	c := exec.CommandContext(context.Background(), self, args...)
 	c.Stderr = os.Stderr
 	stdin, err := c.StdinPipe()
 	if err != nil {

@@ -169,7 +169,7 @@ func cpuOf(o options) (first, unchanged time.Duration, err error) {
 		after, err := cpu()
 		return after - before, err
 	}
-	var firsts, agains []time.Duration
+	var firsts, repeats []time.Duration
 	for range o.runs {
 		d, err := timed(func() error { _, _, err := t.ours(opts, 4); return err })
 		if err != nil {
@@ -189,8 +189,8 @@ func cpuOf(o options) (first, unchanged time.Duration, err error) {
 			return 0, 0, err
 		}
 		if i > 0 { // the first fills the cache
-			agains = append(agains, d)
+			repeats = append(repeats, d)
 		}
 	}
-	return median(firsts), median(agains), nil
+	return median(firsts), median(repeats), nil
 }

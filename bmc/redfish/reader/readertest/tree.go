@@ -51,12 +51,13 @@ func keyOf(file string) (string, bool) {
 }
 
 func (t Tree) walk(dir string) error {
-	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+	files := os.DirFS(dir)
+	return fs.WalkDir(files, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if key, ok := keyOf(p); ok {
-			t[key], err = os.ReadFile(p)
+		if key, ok := keyOf(filepath.Join(dir, p)); ok {
+			t[key], err = fs.ReadFile(files, p)
 		}
 		return err
 	})
