@@ -202,7 +202,7 @@ func asGroup(c *cobra.Command) {
 func argCount(low, high int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) < low || high >= 0 && len(args) > high {
-			return usage("%s takes %s; got %d arguments\nSee '%s --help'.", c.CommandPath(), what, len(args), c.CommandPath())
+			return usage("%s takes %s; got %d arguments\nsee '%s --help'", c.CommandPath(), what, len(args), c.CommandPath())
 		}
 		if slices.Contains(args, "") { // an unset variable of somebody's script
 			return usage("%s takes %s; argument %d is empty", c.CommandPath(), what, slices.Index(args, "")+1)
