@@ -58,7 +58,11 @@ func (l *link) login(ctx context.Context, stale int) error {
 	}
 	if len(l.host.journal.others(nil)) >= maxSessions {
 		// No room for one more: make it with Basic authentication, which opens none.
+		// A stranger's certificate is said as such: whoever proves it can then log in.
 		l.dropLeft(ctx, auth{mode: basicAuth})
+		if err := l.untrusted(); err != nil {
+			return err
+		}
 	}
 	path := l.sessions()
 	for {
@@ -248,6 +252,16 @@ func (l *link) dropLeft(ctx context.Context, a auth) {
 	l.mu.Lock()
 	l.leftErr = errors.Join(errs...)
 	l.mu.Unlock()
+}
+
+// untrusted gives the reason why sessions are left when it is the BMC's certificate.
+func (l *link) untrusted() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if errors.Is(l.leftErr, bmc.ErrPinChanged) || errors.Is(l.leftErr, bmc.ErrCertificate) {
+		return l.leftErr
+	}
+	return nil
 }
 
 func (l *link) drop(ctx context.Context, a auth, s session) error {

@@ -4,10 +4,13 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cagenut/cagenut/bmc"
 	"github.com/cagenut/cagenut/bmc/broker"
@@ -92,4 +95,31 @@ func TestOnlyAllowedAddresses(t *testing.T) {
 	mustGet(t, c, "/redfish/v1/Systems")
 	_, err = c.Do(t.Context(), http.MethodPost, "/redfish/v1/Systems", struct{}{}, broker.Options{})
 	wantKind(t, err, bmc.ErrNotAllowed)
+}
+
+// Two crashes around a change of host name leave two sessions behind a certificate that is not the
+// pinned one. That is what is said, not that the BMC is full: only then is its serial proved again.
+func TestAChangedCertificateIsSaidBeforeAFullBMC(t *testing.T) {
+	f := newFakeBMC(t)
+	cfg := f.config()
+	cfg.StateDir = t.TempDir()
+	at := cfg.Clock.Now().Format(time.RFC3339)
+	var left strings.Builder
+	for n := 1; n <= 2; n++ {
+		uri := fmt.Sprintf("%s/lost-%d", sessionsPath, n)
+		f.set(func() { f.sessions[uri] = "gone" })
+		fmt.Fprintf(&left, `{"n":%d,"event":"open","at":%q,"address":%q,"user":"admin","uri":%q}`+"\n", n, at, f.host, uri)
+	}
+	writeFile(t, filepath.Join(cfg.StateDir, strings.ReplaceAll(f.host, ":", "_")+".sessions"), left.String())
+	cfg.Endpoint.Pin = strings.Repeat("AB:", 31) + "AB"
+	_, err := broker.Dial(t.Context(), cfg)
+	wantKind(t, err, bmc.ErrPinChanged)
+	if n := f.open(); n != 2 {
+		t.Errorf("%d sessions are open, want the 2 that were left", n)
+	}
+	cfg.Endpoint.Pin = broker.Fingerprint(f.Certificate())
+	dial(t, cfg)
+	if n := f.open(); n != 1 {
+		t.Errorf("%d sessions are open, want ours alone", n)
+	}
 }
