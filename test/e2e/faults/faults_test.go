@@ -162,7 +162,7 @@ func report(t *testing.T, out []outcome, took time.Duration) {
 		switch {
 		case o.wrong != nil:
 			t.Errorf("%s, %s (%s): %v", o.step.name, o.spoiler.name, o.machine, o.wrong)
-		case o.seen != o.want || o.where != o.step.name && o.seen != survived:
+		case o.seen != o.want && (o.once || o.also == "" || o.seen != o.also) || o.where != o.step.name && o.seen != survived:
 			t.Errorf("%s, %s (%s): seen %s in %s, want %s", o.step.name, o.spoiler.name, o.machine, o.seen, o.where, o.want)
 		}
 	}
@@ -256,6 +256,11 @@ func (c *trial) try(ctx context.Context, o *outcome) error {
 	}
 	if err := c.stack.Box().RemoveFault(ctx, armed.ID); err != nil {
 		return err
+	}
+	if c.cord {
+		if err := c.stack.Box().PowerLoss(ctx, c.machine); err != nil {
+			return err
+		}
 	}
 	run, err = c.retry(ctx, run, "the end after a retry")
 	if err != nil {

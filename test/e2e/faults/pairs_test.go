@@ -40,6 +40,7 @@ type spoiler struct {
 	name  string
 	fault sim.Fault
 	lasts fault.Code // what it parks with; survived: it does not park
+	also fault.Code
 	// own overrides lasts for steps in which it means something else.
 	own map[string]fault.Code
 	// only are the steps in which it makes sense; nil: all.
@@ -48,6 +49,8 @@ type spoiler struct {
 	// gated faults match requests of several steps: the step is parked first, by a refusal of its own
 	// requests, and the fault put in its place.
 	gated bool
+	// cord: when the fault is gone, what it left in the BMC goes only with the power, as a person would do it.
+	cord bool
 }
 
 func spoilers() []spoiler {
@@ -59,8 +62,8 @@ func spoilers() []spoiler {
 		{name: "latency", fault: sim.Fault{Action: sim.ActLatency, DelayMS: 1500}, lasts: survived},
 		{name: "hang", fault: sim.Fault{Action: sim.ActHang}, lasts: fault.Unreachable, own: late},
 		// After five resets in a row the broker leaves the BMC alone for 30 s, which is longer than the
-		// hurried patience with a BMC.
-		{name: "reset", fault: sim.Fault{Action: sim.ActReset}, lasts: fault.Busy},
+		// hurried patience with a BMC. Which of the two is seen last is a matter of moments.
+		{name: "reset", fault: sim.Fault{Action: sim.ActReset}, lasts: fault.Unreachable, also: fault.Busy},
 		{name: "drip", fault: sim.Fault{Action: sim.ActDrip, DelayMS: 500}, lasts: fault.Unreachable, own: late},
 		{name: "html", fault: sim.Fault{Action: sim.ActHTML}, lasts: fault.Malformed},
 		{name: "malformed", fault: sim.Fault{Action: sim.ActMalformed}, lasts: fault.Malformed},
@@ -72,7 +75,7 @@ func spoilers() []spoiler {
 		{name: "power-ignored", fault: sim.Fault{Action: sim.ActPowerIgnored}, lasts: fault.NotApplied,
 			only: []string{"firmware", "bios"}, path: `/ComputerSystem.Reset$`, gated: true},
 		{name: "stuck-task", fault: sim.Fault{Action: sim.ActStuckTask}, lasts: fault.Deadline,
-			only: []string{"firmware"}, path: `/UpdateService`},
+			only: []string{"firmware"}, path: `/UpdateService`, cord: true},
 	}
 }
 
