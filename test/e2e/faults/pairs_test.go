@@ -40,7 +40,7 @@ type spoiler struct {
 	name  string
 	fault sim.Fault
 	lasts fault.Code // what it parks with; survived: it does not park
-	also fault.Code
+	also  fault.Code
 	// own overrides lasts for steps in which it means something else.
 	own map[string]fault.Code
 	// only are the steps in which it makes sense; nil: all.
