@@ -50,8 +50,10 @@ func everyCall(t *testing.T, flavour string) {
 		t.Run(phase, func(t *testing.T) {
 			s := stack.Start(t, stack.Options{Rack: rackOf(40, flavour), Hurry: hurry})
 			names, off := namesOf(s), beganOff(t, s)
+			// A machine that is off at first is spared a call, and could wait for one that never comes.
+			names = slices.DeleteFunc(names, func(n string) bool { return off[n] })
 			clean, names := names[0], names[1:]
-			done(t, s, s.Install(clean), time.Minute)
+			done(t, s, s.Install(clean), 2*time.Minute)
 			journal := journalOf(t, s, clean)
 			points, want := pointsOf(journal), effects(journal, off[clean])
 			if len(points) == 0 || len(want) == 0 || len(points) > len(names) {
