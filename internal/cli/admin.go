@@ -11,27 +11,33 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cagenut/cagenut/internal/config"
 	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/server"
+	"github.com/cagenut/cagenut/inventory"
 )
 
 func newNetBoxCommand(s Streams) *cobra.Command {
 	var dryRun, apply bool
+	var f configFlags
 	setup := &cobra.Command{
 		Use:   "setup (--dry-run | --apply)",
 		Short: "Compare, or complete, what Cagenut needs in NetBox",
 		Long: `Custom fields, tags, constrained permissions for Cagenut's own account, and a webhook. --dry-run lists what
-is there and what is missing; --apply makes what is missing and never changes what it did not make.`,
-		Example: "  cagenut netbox setup --dry-run\n  cagenut netbox setup --apply",
-		Args:    argCount(0, 0, "no arguments"),
+is there and what is missing; --apply makes what is missing and never changes what it did not make.
+
+Both need an administrator of NetBox, which Cagenut's own account is not: give such a token for this once with
+--netbox-token-file. NetBox is then asked from here, with netbox.url and netbox.user of the configuration, and its
+changelog names the administrator. Without it the control plane asks, with its own token.`,
+		Example: `  cagenut netbox setup --dry-run --netbox-token-file admin.token --config /etc/cagenut/cagenut.yaml
+  cagenut netbox setup --apply --netbox-token-file admin.token --config /etc/cagenut/cagenut.yaml
+  cagenut netbox setup --dry-run`,
+		Args: argCount(0, 0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if dryRun == apply {
 				return usage("say --dry-run or --apply")
 			}
-			cl, err := connect(c)
-			if err != nil {
-				return err
-			}
-			items, err := cl.NetBoxSetup(c.Context(), apply)
+			items, err := setupNetBox(c, &f, apply)
 			if err != nil {
 				return err
 			}
@@ -45,7 +51,42 @@ is there and what is missing; --apply makes what is missing and never changes wh
 	}
 	setup.Flags().BoolVar(&dryRun, "dry-run", false, "only list")
 	setup.Flags().BoolVar(&apply, "apply", false, "make what is missing")
+	f.add(setup, map[string]string{netboxTokenKey: "netbox-token-file: file with the token of an administrator of NetBox; used this once, from here"})
 	return group("netbox", "NetBox: prepare it for Cagenut", setup)
+}
+
+const netboxTokenKey = "netbox.token_file"
+
+// setupNetBox asks NetBox from here when an administrator's token is given, else by the control plane.
+func setupNetBox(c *cobra.Command, f *configFlags, apply bool) ([]inventory.SetupItem, error) {
+	if *f.keys[netboxTokenKey] == "" {
+		if f.file != "" || len(f.set) > 0 {
+			return nil, usage("--config and --set go with --netbox-token-file: without it the control plane asks NetBox, with its own configuration")
+		}
+		cl, err := connect(c)
+		if err != nil {
+			return nil, err
+		}
+		return cl.NetBoxSetup(c.Context(), apply)
+	}
+	cfg, err := f.load()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.NetBox.URL == "" || cfg.NetBox.User == "" {
+		return nil, usage("netbox.url and netbox.user are needed: name the configuration with --config, or use --set netbox.url=... --set netbox.user=...")
+	}
+	inv, err := server.Inventory(cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	o := inventory.SetupOptions{User: cfg.NetBox.User, WebhookURL: cfg.NetBox.WebhookURL}
+	if cfg.NetBox.WebhookKeyFile != "" {
+		if o.WebhookKey, err = config.ReadSecretFile("netbox.webhook_key_file", cfg.NetBox.WebhookKeyFile); err != nil {
+			return nil, err
+		}
+	}
+	return inv.Setup(c.Context(), o, apply)
 }
 
 func newBMCImportCommand(s Streams) *cobra.Command {

@@ -192,6 +192,8 @@ func TestRefusalsAndTheirExitCodes(t *testing.T) {
 		"steering nobody":        {"", []string{"op", "pause", "op_01ARZ3NDEKTSV4RRFFQ69G5FAV"}, ExitUsage, "--all"},
 		"a denied verb":          {"", []string{"token", "list"}, ExitRefused, "role admin"},
 		"setup without saying":   {"", []string{"netbox", "setup"}, ExitUsage, "--apply"},
+		"setup of no NetBox":     {"", []string{"netbox", "setup", "--dry-run", "--netbox-token-file", "t"}, ExitUsage, "netbox.user"},
+		"setup with a file":      {"", []string{"netbox", "setup", "--dry-run", "--config", "c.yaml"}, ExitUsage, "--netbox-token-file"},
 		"a bad configuration":    {"", []string{"serve", "--set", "api.listen"}, ExitUsage, "KEY=VALUE"},
 		"an unknown key":         {"", []string{"migrate", "--set", "no.such=1"}, ExitUsage, "no.such"},
 		"serve without anything": {"", []string{"serve"}, ExitUsage, "CAGENUT_DATABASE_URL"},
