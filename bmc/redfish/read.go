@@ -16,7 +16,33 @@ func (c *Controller) Identify(ctx context.Context) (bmc.Identity, error) {
 	if err != nil {
 		return bmc.Identity{}, err
 	}
+	if u, kind := unproved(inv); kind != nil {
+		return bmc.Identity{}, c.fail(kind, "identify: GET "+u.URI, u.Detail)
+	}
 	return inv.Identity, nil
+}
+
+// unproved finds what could not be read although the identity may stand there: a reading with a gap
+// is no proof of who the machine is, nor that it is another. Links to nothing are no gap, as long as
+// a serial was found.
+func unproved(inv *bmc.Inventory) (bmc.Unread, error) {
+	kinds := map[string]error{
+		reader.ReasonUnauthorized: bmc.ErrBadCredentials, reader.ReasonForbidden: bmc.ErrBadCredentials,
+		reader.ReasonServerError: bmc.ErrServer, reader.ReasonBusy: bmc.ErrBusy, reader.ReasonBreaker: bmc.ErrBreakerOpen,
+		reader.ReasonTimeout: bmc.ErrUnreachable, reader.ReasonUnreachable: bmc.ErrUnreachable,
+		reader.ReasonTLS: bmc.ErrCertificate, reader.ReasonPinChanged: bmc.ErrPinChanged,
+		reader.ReasonMalformed: bmc.ErrMalformed, reader.ReasonHTML: bmc.ErrMalformed, reader.ReasonWrongType: bmc.ErrMalformed,
+		reader.ReasonTooLarge: bmc.ErrTooLarge, reader.ReasonBudget: bmc.ErrTooLarge, reader.ReasonCancelled: bmc.ErrIncomplete,
+	}
+	for _, u := range inv.Unread {
+		if kind := kinds[u.Reason]; kind != nil && u.Reason != reader.ReasonForbidden && strings.Contains(strings.ToLower(u.URI), "/systems") {
+			return u, kind
+		}
+	}
+	if inv.Identity.Serial != "" || len(inv.Unread) == 0 {
+		return bmc.Unread{}, nil
+	}
+	return inv.Unread[0], cmp.Or(kinds[inv.Unread[0].Reason], bmc.ErrMalformed)
 }
 
 // Read gives everything in the scope that the BMC knows.

@@ -400,3 +400,20 @@ func TestIdentify(t *testing.T) {
 		t.Errorf("Identify() = %+v, %v", id, err)
 	}
 }
+
+// A system that cannot be read says nothing of who the machine is, not that it is another.
+func TestIdentifyNeedsTheSystem(t *testing.T) {
+	for status, want := range map[int]error{
+		http.StatusInternalServerError: bmc.ErrServer,
+		http.StatusServiceUnavailable:  bmc.ErrBusy,
+		http.StatusNotFound:            bmc.ErrMalformed,
+	} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			s := newService(t)
+			s.raw["GET /redfish/v1/Systems/S1"] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
+			if id, err := controller(t, s).Identify(t.Context()); !errors.Is(err, want) {
+				t.Errorf("Identify() = %+v, %v; want %v", id, err, want)
+			}
+		})
+	}
+}

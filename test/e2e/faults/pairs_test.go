@@ -66,7 +66,8 @@ func spoilers() []spoiler {
 		{name: "reset", fault: sim.Fault{Action: sim.ActReset}, lasts: fault.Unreachable, also: fault.Busy},
 		{name: "drip", fault: sim.Fault{Action: sim.ActDrip, DelayMS: 500}, lasts: fault.Unreachable, own: late},
 		{name: "html", fault: sim.Fault{Action: sim.ActHTML}, lasts: fault.Malformed},
-		{name: "malformed", fault: sim.Fault{Action: sim.ActMalformed}, lasts: fault.Malformed},
+		// A demand for a new password that is cut off is a refusal without words.
+		{name: "malformed", fault: sim.Fault{Action: sim.ActMalformed}, lasts: fault.Malformed, also: fault.Rejected},
 		{name: "big", fault: sim.Fault{Action: sim.ActBig, Size: 9 << 20}, lasts: fault.Malformed},
 		{name: "expired-session", fault: sim.Fault{Action: sim.ActExpiredSession}, lasts: fault.BadCredentials},
 		{name: "wrong-serial", fault: sim.Fault{Action: sim.ActWrongSerial, Serial: "NOTTHISONE1"}, lasts: fault.IdentityMismatch,
