@@ -80,7 +80,8 @@ func (a *Site) settings(ctx context.Context, c Call) (Result, error) {
 	err = ctrl.SetManagerSettings(ctx, write)
 	// The write's own read-back may meet the certificate that goes with the new host name, or a BMC
 	// that restarts its network: the next call proves the serial again and reads back.
-	if err != nil && !(write.Hostname != "" && (errors.Is(err, bmc.ErrPinChanged) || errors.Is(err, bmc.ErrUnreachable))) {
+	passing := write.Hostname != "" && (errors.Is(err, bmc.ErrPinChanged) || errors.Is(err, bmc.ErrUnreachable))
+	if err != nil && !passing {
 		return Result{}, err
 	}
 	if errors.Is(err, bmc.ErrUnreachable) {

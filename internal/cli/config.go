@@ -182,12 +182,12 @@ func checksOf(cfg *config.Config) []config.Check {
 	}})
 	for _, slug := range cfg.SiteNames() {
 		site := cfg.Sites[slug]
-		add(site.Serve != "", config.Check{Name: "Firmware server of " + slug, Target: site.Serve, Run: func(context.Context) (string, error) {
+		add(site.Serve != "", config.Check{Name: "Firmware server of " + slug, Target: site.Serve, Run: func(ctx context.Context) (string, error) {
 			host, _, err := net.SplitHostPort(site.Serve)
 			if err != nil {
 				return "", err
 			}
-			l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+			l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 			if err != nil {
 				return "", fmt.Errorf("this machine has no such address: %w", err)
 			}

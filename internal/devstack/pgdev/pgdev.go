@@ -348,7 +348,7 @@ func (c *cluster) tryStart(ctx context.Context) (*Server, error) {
 	if err := c.startKeeper(s); err != nil {
 		return nil, err
 	}
-	server := exec.Command(filepath.Join(c.bin, "postgres"), args...)
+	server := exec.Command(filepath.Join(c.bin, "postgres"), args...) //nolint:noctx // it outlives every call: Stop or the keeper ends it
 	server.SysProcAttr, server.Dir, server.Env = c.as, c.o.DataDir, environment()
 	server.Stdout, server.Stderr = log, log
 	if err := server.Start(); err != nil {
@@ -390,7 +390,7 @@ func (c *cluster) startKeeper(s *Server) error {
 	if c.o.Ephemeral {
 		mode, remove = "immediate", c.o.DataDir
 	}
-	keeper := exec.Command("/bin/sh", "-c", keeperScript, "cagenut-pg-keeper",
+	keeper := exec.Command("/bin/sh", "-c", keeperScript, "cagenut-pg-keeper", //nolint:noctx // it outlives this process
 		filepath.Join(c.bin, "pg_ctl"), c.data, mode, remove, c.sockets)
 	keeper.SysProcAttr, keeper.Dir, keeper.Env = c.as, "/", environment()
 	keeper.ExtraFiles = []*os.File{c.lock}

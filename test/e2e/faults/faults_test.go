@@ -218,7 +218,7 @@ func (c *trial) try(ctx context.Context, o *outcome) error {
 	}
 	if c.gated {
 		if run.State != operation.Waiting || run.Step != c.step.name || run.Error.Code != fault.Rejected {
-			return fmt.Errorf("the gate: %s in %s with %+v, want rejected", run.State, run.Step, run.Error)
+			return fmt.Errorf("the gate: %s in %s with %w, want rejected", run.State, run.Step, run.Error)
 		}
 		if err := c.stack.Box().RemoveFault(ctx, armed.ID); err != nil {
 			return err
@@ -242,11 +242,11 @@ func (c *trial) try(ctx context.Context, o *outcome) error {
 		return c.fired(ctx, armed.ID)
 	}
 	if run.State != operation.Waiting || run.Error == nil {
-		return fmt.Errorf("the run is %s with error %+v", run.State, run.Error)
+		return fmt.Errorf("the run is %s with error %w", run.State, run.Error)
 	}
 	o.seen = run.Error.Code
 	if run.Error.Message == "" || run.Error.Remedy == "" {
-		return fmt.Errorf("%s says neither what happened nor what to do: %+v", run.Error.Code, run.Error)
+		return fmt.Errorf("%s says neither what happened nor what to do: %w", run.Error.Code, run.Error)
 	}
 	if o.took > c.deadline+slack {
 		return fmt.Errorf("it parked after %s; its deadline is %s", o.took, c.deadline)

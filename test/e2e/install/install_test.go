@@ -236,7 +236,7 @@ func (w world) install(t *testing.T) operation.ID {
 		if n := d.Counts[operation.Waiting]; n > 0 {
 			for _, r := range d.Runs {
 				if r.State == operation.Waiting {
-					return stack.Stop(fmt.Errorf("%s waits at %s: %+v", r.Asset.Name, r.Step, r.Error))
+					return stack.Stop(fmt.Errorf("%s waits at %s: %w", r.Asset.Name, r.Step, r.Error))
 				}
 			}
 		}

@@ -136,7 +136,7 @@ func (s *Stack) useNetBox() {
 
 func binaries(t testing.TB) string {
 	t.Helper()
-	root, err := exec.Command("git", "rev-parse", "--show-toplevel").Output()
+	root, err := exec.CommandContext(t.Context(), "git", "rev-parse", "--show-toplevel").Output()
 	if err != nil {
 		t.Fatalf("where is the repository: %v", err)
 	}
