@@ -21,7 +21,7 @@ import (
 )
 
 // passwordVariable holds the password where there is no file. A flag would show it in ps.
-const passwordVariable = "CAGENUT_BMC_PASSWORD" //nolint:gosec // a name, not a password
+const passwordVariable = "CAGENUT_BMC_PASSWORD"
 
 // bmcRead are the flags of `cagenut bmc read`.
 type bmcRead struct {

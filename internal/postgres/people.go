@@ -31,7 +31,7 @@ func (s *Store) CreateToken(ctx context.Context, t operation.Token, sum [32]byte
 	return translate("create token "+t.ID, err)
 }
 
-const tokenColumns = `id, person, role, sites, created, by_actor, expires, last_used, revoked` //nolint:gosec // names of columns
+const tokenColumns = `id, person, role, sites, created, by_actor, expires, last_used, revoked`
 
 func scanToken(row pgx.CollectableRow) (t operation.Token, err error) {
 	var expires, used, revoked *time.Time

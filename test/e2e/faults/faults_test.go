@@ -272,7 +272,7 @@ func (c *trial) try(ctx context.Context, o *outcome) error {
 		}
 	}
 	if o.end = fmt.Sprintf("%s, retries: %d", run.State, c.retries); run.State != operation.Done {
-		return fmt.Errorf("after the fault was gone, a retry ends as %s in %s: %+v", run.State, run.Step, run.Error)
+		return fmt.Errorf("after the fault was gone, a retry ends as %s in %s: %w", run.State, run.Step, run.Error)
 	}
 	return nil
 }

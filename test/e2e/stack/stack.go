@@ -185,7 +185,7 @@ func (s *Stack) Start(name string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(s.bin, args[0]), args[1:]...)
+	cmd := exec.Command(filepath.Join(s.bin, args[0]), args[1:]...) //nolint:noctx // the test ends it, at times after its context
 	cmd.Stdout, cmd.Stderr = file, file
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -291,7 +291,7 @@ func tailOf(log string) string {
 
 func (s *Stack) dev(args ...string) {
 	s.t.Helper()
-	out, err := exec.Command(filepath.Join(s.bin, "cagenut-dev"), append(args, "--dir", s.dir)...).CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), filepath.Join(s.bin, "cagenut-dev"), append(args, "--dir", s.dir)...).CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("cagenut-dev %v: %v\n%s", args, err, out)
 	}
@@ -300,7 +300,7 @@ func (s *Stack) dev(args ...string) {
 // CLI runs cagenut as the administrator and gives its output and exit code.
 func (s *Stack) CLI(args ...string) (stdout, stderr string, code int) {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join(s.bin, "cagenut"), append(args, "--url", s.inner.API(), "--token-file", s.inner.AdminToken())...)
+	cmd := exec.CommandContext(context.Background(), filepath.Join(s.bin, "cagenut"), append(args, "--url", s.inner.API(), "--token-file", s.inner.AdminToken())...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
