@@ -229,28 +229,30 @@ func runWorker(ctx context.Context, c *config.Config, o Options, about operation
 	return g.Wait()
 }
 
-// every calls f at once and then again after each interval, until ctx ends. Failures are logged when
-// they begin and when they end, not in between.
+// every calls f at once and then again after each interval, until ctx ends; after a failure sooner.
+// Failures are logged when they begin and when they end, not in between.
 func every(ctx context.Context, interval time.Duration, log *slog.Logger, what string, f func(context.Context) error) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
 	failing := false
 	for {
 		one, cancel := context.WithTimeout(ctx, interval)
 		err := f(one)
 		cancel()
+		wait := interval
 		switch {
-		case err != nil && ctx.Err() == nil && !failing:
-			log.Warn(what+" failed; trying on", "error", err)
-			failing = true
-		case err == nil && failing:
+		case err != nil:
+			wait = min(interval, time.Second) // what it waits for may just be starting
+			if ctx.Err() == nil && !failing {
+				log.Warn(what+" failed; trying on", "error", err)
+				failing = true
+			}
+		case failing:
 			log.Info(what + " works again")
 			failing = false
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(wait):
 		}
 	}
 }
