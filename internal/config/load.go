@@ -24,7 +24,8 @@ type Source struct {
 // envPrefix begins every environment variable of ours. Those of notOurs are read elsewhere.
 const envPrefix = "CAGENUT_"
 
-var notOurs = []string{"CAGENUT_URL", "CAGENUT_TOKEN", "CAGENUT_CA_FILE", "CAGENUT_CONFIG", "CAGENUT_DATA"}
+var notOurs = []string{"CAGENUT_URL", "CAGENUT_TOKEN", "CAGENUT_CA_FILE", "CAGENUT_CONFIG", "CAGENUT_DATA",
+	"CAGENUT_SHARED", "CAGENUT_CAPTURES"} // the last two say where end-to-end tests find their data
 
 // Load reads the configuration. The error is of type Problems and lists all that is wrong.
 func Load(src Source) (*Config, error) {
