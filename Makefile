@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X github.com/cagenut/cagenut/internal/cli.Version=$(VERSION)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cagenut
 # What links the Temporal server takes many minutes to build for the race detector, and then finds
 # the server's races beside ours: its own tests run without it.
-SERVER_PKGS := /internal/devstack$$|/internal/devstack/temporaldev|/cmd/cagenut-dev|/test/|/workflows$$
+SERVER_PKGS := /internal/devstack$$|/internal/devstack/temporaldev|/cmd/cagenut-dev|/test/
 
 .PHONY: help
 help: ## list the targets

@@ -213,13 +213,24 @@ func lines(s string) []string {
 	return out
 }
 
-// at sends a command after d of workflow time.
-func (w *world) at(d time.Duration, id string, a operation.Action, change ...func(*operation.Command)) {
-	w.env.RegisterDelayedCallback(func() { w.send(id, a, change...) }, d)
+// send sends a command from within a call, before that call ends. Calls run beside the workflow's
+// environment, which takes updates on its own goroutine only.
+func (w *world) send(id string, a operation.Action, change ...func(*operation.Command)) {
+	sent := make(chan struct{})
+	w.env.RegisterDelayedCallback(func() {
+		defer close(sent)
+		w.update(id, a, change...)
+	}, 0)
+	<-sent
 }
 
-// send sends a command now.
-func (w *world) send(id string, a operation.Action, change ...func(*operation.Command)) {
+// at sends a command after d of workflow time.
+func (w *world) at(d time.Duration, id string, a operation.Action, change ...func(*operation.Command)) {
+	w.env.RegisterDelayedCallback(func() { w.update(id, a, change...) }, d)
+}
+
+// update sends a command from the environment's own goroutine.
+func (w *world) update(id string, a operation.Action, change ...func(*operation.Command)) {
 	c := operation.Command{ID: id, Operation: op, Actor: "ann"}
 	for _, f := range change {
 		f(&c)

@@ -241,8 +241,8 @@ func TestTwoDecisionsAtOnce(t *testing.T) {
 	w.steps["a"] = fails(1, fault.NotApplied)
 	w.steps["diagnose"] = func(activities.Call, int) (activities.Result, error) { // both come before the run can look
 		w.env.RegisterDelayedCallback(func() {
-			w.send("c1", operation.Retry)
-			w.send("c2", operation.Skip, reason("x"))
+			w.update("c1", operation.Retry)
+			w.update("c2", operation.Skip, reason("x"))
 		}, 0)
 		return done(false), nil
 	}
