@@ -4,8 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 export CGO_ENABLED := 0
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X github.com/cagenut/cagenut/internal/cli.Version=$(VERSION)
+LDFLAGS := -s -w
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cagenut
 # What links the Temporal server takes many minutes to build for the race detector, and then finds
 # the server's races beside ours: its own tests run without it.

@@ -22,20 +22,33 @@ func newTokenCommand(s Streams) *cobra.Command {
 
 func newTokenCreateCommand(s Streams) *cobra.Command {
 	var ask wire.NewToken
-	var role, databaseURL string
+	var role, databaseURL, configFile string
 	c := &cobra.Command{
 		Use:   "create PERSON --role ROLE",
 		Short: "Make a token; its secret is shown this once",
 		Long: `Roles: viewer reads, operator starts and steers, approver approves, admin does everything, worker serves the
-sites that it names. --database-url, on the server, writes to PostgreSQL directly: that makes the first admin.`,
+sites that it names. --config or --database-url, on the server, write to PostgreSQL directly: that makes the first
+admin.`,
 		Example: `  cagenut token create alice --role operator --site ams01 --days 90
   cagenut token create worker-ams01 --role worker --site ams01
-  cagenut token create alice --role admin --database-url postgres:///cagenut`,
+  cagenut token create alice --role admin --config /etc/cagenut/cagenut.yaml`,
 		Args: argCount(1, 1, "the person that the token belongs to"),
 		RunE: func(c *cobra.Command, args []string) error {
 			ask.Person, ask.Role = args[0], operation.Role(role)
 			if role == "" {
 				return usage("--role is needed: viewer, operator, approver, admin or worker")
+			}
+			if configFile != "" {
+				cfg, err := (&configFlags{file: configFile}).load()
+				if err != nil {
+					return err
+				}
+				if err := cfg.Need("cagenut token create --config", "database.url"); err != nil {
+					return err
+				}
+				if databaseURL, err = cfg.DatabaseURL(); err != nil {
+					return err
+				}
 			}
 			var got wire.CreatedToken
 			if databaseURL != "" {
@@ -65,6 +78,8 @@ sites that it names. --database-url, on the server, writes to PostgreSQL directl
 	fl.StringSliceVar(&ask.Sites, "site", nil, "only for this site; repeatable")
 	fl.IntVar(&ask.Days, "days", 0, "days until it expires; 0: never")
 	fl.StringVar(&databaseURL, "database-url", "", "write to this PostgreSQL directly (on the server, for the first admin)")
+	fl.StringVar(&configFile, "config", "", "write to the PostgreSQL of this configuration directly (on the server, for the first admin)")
+	c.MarkFlagsMutuallyExclusive("config", "database-url")
 	complete(c, "role", "viewer", "operator", "approver", "admin", "worker")
 	return c
 }

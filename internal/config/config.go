@@ -132,9 +132,8 @@ type Worker struct {
 
 // Firmware is the store of firmware files.
 type Firmware struct {
-	Dir     string `yaml:"dir"`
-	MaxMiB  int    `yaml:"max_mib"`  // largest file that is taken
-	TempDir string `yaml:"temp_dir"` // empty: inside dir
+	Dir    string `yaml:"dir"`
+	MaxMiB int    `yaml:"max_mib"` // largest file that is taken
 }
 
 // Audit is the chain's key, and the head that is kept outside the database.

@@ -161,7 +161,7 @@ func (c *Config) paths() []*string {
 		&c.Database.URLFile, &c.Temporal.TLS.CAFile, &c.Temporal.TLS.CertFile, &c.Temporal.TLS.KeyFile,
 		&c.Temporal.CodecKeyFile, &c.NetBox.TokenFile, &c.NetBox.CAFile, &c.NetBox.WebhookKeyFile, &c.Profiles,
 		&c.Secrets.Dir, &c.Secrets.KeyFile, &c.StateDir, &c.API.TLS.CertFile, &c.API.TLS.KeyFile,
-		&c.Worker.TokenFile, &c.Worker.CAFile, &c.Firmware.Dir, &c.Firmware.TempDir, &c.Audit.KeyFile, &c.Audit.HeadFile,
+		&c.Worker.TokenFile, &c.Worker.CAFile, &c.Firmware.Dir, &c.Audit.KeyFile, &c.Audit.HeadFile,
 	}
 }
 
