@@ -65,6 +65,7 @@ type stepRun struct {
 	round     int
 	reboots   int
 	acceptPin string
+	fault     *fault.Error // why it is parked
 	writes    []plan.Write // really made, all attempts
 	shown     shown
 }
@@ -150,7 +151,7 @@ func (r *run) step(ctx workflow.Context) verdict {
 	}
 	for {
 		s.attempt++
-		s.state, s.round, s.reboots, s.shown = operation.StepRunning, 1, 0, shown{}
+		s.state, s.round, s.reboots, s.shown, s.fault = operation.StepRunning, 1, 0, shown{}, nil
 		r.state = operation.Running
 		r.record(ctx, operation.Transition{}, r.change())
 		done, f, v := r.attempt(ctx)

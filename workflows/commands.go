@@ -16,6 +16,7 @@ type command struct {
 	operation.Command
 	action operation.Action
 	taken  bool
+	early  bool // answered before it took effect
 	reply  operation.Reply
 	refuse *fault.Error
 }
@@ -75,6 +76,7 @@ func (r *run) handle(ctx workflow.Context, a operation.Action, c operation.Comma
 	case cmd.taken:
 		return cmd.reply, nil
 	}
+	cmd.early = true
 	return r.reply(), nil
 }
 
@@ -212,7 +214,11 @@ func (r *run) take() *command {
 			return nil
 		}
 		delete(r.seen, cmd.ID) // it is not its own repetition
-		f := r.judge(cmd.action, cmd.Command)
+		asked := cmd.Command
+		if cmd.early && (cmd.action == operation.Pause || cmd.action == operation.Abort) {
+			asked.Step = "" // it was accepted for the call that ran: that this ended the step does not undo it
+		}
+		f := r.judge(cmd.action, asked)
 		r.seen[cmd.ID] = cmd
 		if f == nil {
 			return cmd

@@ -23,7 +23,7 @@ type fleet struct {
 	in       operation.Start
 	pending  []asset.ID
 	live     []asset.ID
-	starting int // runs that are live and not known to have started
+	starting int // runs that are live, and neither known to have started nor recorded as refused
 	tally    operation.Tally
 	paused   bool
 	aborting bool
@@ -49,6 +49,9 @@ func (e executor) Operation(ctx workflow.Context, in operation.Start) (operation
 	})
 	if c := in.Carried; c != nil {
 		o.live, o.paused, o.tally = slices.Clone(c.Live), c.Paused, c.Tally
+		if c.AbortedBy != nil {
+			o.abort(*c.AbortedBy)
+		}
 		for _, id := range c.Live {
 			workflow.Go(work, func(c workflow.Context) { o.adopt(c, id) })
 		}
@@ -91,6 +94,9 @@ func (o *fleet) carry() operation.Start {
 	next := o.in
 	next.Assets = o.pending
 	next.Carried = &operation.Carried{Live: o.live, Paused: o.paused, Tally: o.tally}
+	if o.aborting {
+		next.Carried.AbortedBy = &o.by
+	}
 	return next
 }
 
@@ -106,14 +112,14 @@ func (o *fleet) start(ctx workflow.Context, id asset.ID) {
 			o.ended(outcome)
 			return
 		case !held(err) || workflow.Now(ctx).Sub(began) >= o.timing.Held:
-			o.starting--
 			o.refuse(ctx, id, err)
+			o.starting--
 			return
 		}
 		_, waitErr := workflow.AwaitWithTimeout(ctx, o.timing.Held/10, func() bool { return o.aborting })
 		if o.aborting || waitErr != nil {
-			o.starting--
 			o.abandon(ctx, id)
+			o.starting--
 			o.ended(operation.Outcome{Asset: id, State: operation.Aborted})
 			return
 		}
@@ -122,11 +128,19 @@ func (o *fleet) start(ctx workflow.Context, id asset.ID) {
 
 // adopt looks after a run that began before the workflow continued as new. Its end comes as a
 // signal. To learn of one that ended without (an administrator terminated it), its start is tried:
-// while it lives, that is refused; if not, the new one finds its claim taken, touches nothing and ends.
+// while it lives, that is refused; if not, the new one finds its claim taken and touches nothing.
+// One that had not even claimed begins now, unless the operation is being aborted.
 func (o *fleet) adopt(ctx workflow.Context, id asset.ID) {
 	for slices.Contains(o.live, id) {
-		outcome, err := o.child(ctx, id, func() {})
+		outcome, err := o.child(ctx, id, func() {
+			if o.aborting {
+				o.cancelRun(ctx, id)
+			}
+		})
 		if err == nil {
+			if outcome.State == operation.Failed {
+				o.lost(ctx, id)
+			}
 			o.ended(outcome)
 			return
 		}
@@ -138,7 +152,7 @@ func (o *fleet) adopt(ctx workflow.Context, id asset.ID) {
 }
 
 // child starts the workflow of a machine and waits for its end. started is called in between. An
-// error says that it was not started; a child that ended badly is an outcome.
+// error says that it was not started; a child that ended badly is an outcome, and is recorded.
 func (o *fleet) child(ctx workflow.Context, id asset.ID, started func()) (operation.Outcome, error) {
 	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 		WorkflowID: operation.AssetWorkflowID(id),
@@ -154,13 +168,25 @@ func (o *fleet) child(ctx workflow.Context, id asset.ID, started func()) (operat
 	started()
 	var out operation.Outcome
 	switch err := f.Get(ctx, &out); {
-	case temporal.IsCanceledError(err):
+	case temporal.IsCanceledError(err): // a cancelled run has recorded its abort itself
 		out = operation.Outcome{Asset: id, State: operation.Aborted}
 	case err != nil:
 		workflow.GetLogger(ctx).Error("a run ended without telling how", "asset", id, "error", err)
 		out = operation.Outcome{Asset: id, State: operation.Failed}
+		o.lost(ctx, id)
 	}
 	return out, nil
+}
+
+// lost records that a run's workflow is gone without having told how the run ended: terminated in
+// Temporal, or at the limit of its history. Without that, the machine would stay locked. A run that
+// told its end before is left as it is.
+func (o *fleet) lost(ctx workflow.Context, id asset.ID) {
+	f := fault.New(fault.Internal, "the workflow %s ended without telling how: it was terminated, or its history was full", operation.AssetWorkflowID(id))
+	f.Remedy = "look at the machine and at what the operation's steps wrote so far, then install it again: every step looks before it acts"
+	record(ctx, o.timing, operation.Transition{
+		Operation: o.in.Operation, Asset: id, Seq: operation.SeqLost, At: workflow.Now(ctx), State: operation.Failed, Error: f,
+	})
 }
 
 // held tells whether a start was refused because the machine's workflow runs already.
@@ -223,11 +249,19 @@ func (o *fleet) abandon(ctx workflow.Context, id asset.ID) {
 // cancel is the abort of an operation whose workflow was cancelled: the runs are cancelled too.
 func (o *fleet) cancel(ctx workflow.Context) {
 	o.abort(operation.Command{ID: "cancel", Operation: o.in.Operation, Actor: "temporal", Reason: "the workflow was cancelled"})
+	if err := workflow.Await(ctx, func() bool { return o.starting == 0 }); err != nil {
+		return
+	}
 	for _, id := range slices.Clone(o.live) {
-		err := workflow.RequestCancelExternalWorkflow(ctx, operation.AssetWorkflowID(id), "").Get(ctx, nil)
-		if err != nil { // it has ended in between
-			workflow.GetLogger(ctx).Warn("run not cancelled", "asset", id, "error", err)
-		}
+		o.cancelRun(ctx, id)
+	}
+}
+
+// cancelRun cancels a run's workflow, which the run takes for an abort.
+func (o *fleet) cancelRun(ctx workflow.Context, id asset.ID) {
+	err := workflow.RequestCancelExternalWorkflow(ctx, operation.AssetWorkflowID(id), "").Get(ctx, nil)
+	if err != nil { // it has ended in between
+		workflow.GetLogger(ctx).Warn("run not cancelled", "asset", id, "error", err)
 	}
 }
 
@@ -260,11 +294,13 @@ func (o *fleet) listen(ctx workflow.Context) error {
 				o.paused, o.woken = action == operation.Pause, true
 			case operation.Abort:
 				o.abort(c)
-				work, release := workflow.NewDisconnectedContext(ctx)
-				defer release()
-				if err := workflow.Await(work, func() bool { return len(o.pending) == 0 }); err != nil {
-					return operation.Reply{}, err
-				}
+			}
+			// Whoever asked tells the runs next, so none may begin unseen after this answer.
+			work, release := workflow.NewDisconnectedContext(ctx)
+			defer release()
+			settled := func() bool { return o.starting == 0 && (!o.aborting || len(o.pending) == 0) }
+			if err := workflow.Await(work, settled); err != nil {
+				return operation.Reply{}, err
 			}
 			o.woken = true
 			return operation.Reply{State: o.state()}, nil

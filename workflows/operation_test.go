@@ -161,6 +161,11 @@ func TestFailuresStayAlone(t *testing.T) {
 	if diff := cmp.Diff(operation.Tally{Done: 4, Aborted: 1, Failed: 1}, got); diff != "" {
 		t.Errorf("tally (-want +got):\n%s", diff)
 	}
+	// The lost one's lock must not stay, so its end is recorded for it.
+	if len(s.records) != 1 || s.records[0].Asset != 3 || s.records[0].Seq != operation.SeqLost ||
+		s.records[0].State != operation.Failed || s.records[0].Error == nil {
+		t.Errorf("transitions %+v", s.records)
+	}
 }
 
 func (s *site) at(d time.Duration, id string, a operation.Action, to *string) {
@@ -298,5 +303,26 @@ func TestContinued(t *testing.T) {
 	}
 	if !slices.Contains(s.started, 3) {
 		t.Errorf("started %v", s.started)
+	}
+}
+
+// An abort goes along when the workflow continues as new: a run that had not begun is cancelled, not
+// carried out.
+func TestContinuedAbort(t *testing.T) {
+	s := newSite(t, func(ctx workflow.Context, _ asset.ID) (operation.State, error) {
+		if err := workflow.Sleep(ctx, time.Hour); err != nil {
+			return operation.Aborted, nil //nolint:nilerr // a cancelled run ends as aborted
+		}
+		return operation.Done, nil
+	})
+	s.env.OnRequestCancelExternalWorkflow(mock.Anything, operation.AssetWorkflowID(1), "").Return(func(_, workflowID, _ string) error {
+		s.env.CancelWorkflowByID(workflowID, "")
+		return nil
+	})
+	got := s.run(operation.Start{Operation: op, Window: 2, Carried: &operation.Carried{
+		Live: []asset.ID{1}, AbortedBy: &operation.Command{ID: "c1", Operation: op, Actor: "ann", Reason: "power work"},
+	}})
+	if diff := cmp.Diff(operation.Tally{Aborted: 1}, got); diff != "" {
+		t.Errorf("tally (-want +got):\n%s", diff)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // park stands still with the reason until an operator says what to do.
 func (r *run) park(ctx workflow.Context, f *fault.Error) verdict {
 	s := r.current()
-	s.state, r.state = operation.StepParked, operation.Waiting
+	s.state, r.state, s.fault = operation.StepParked, operation.Waiting, f
 	c := r.change()
 	c.Error = f
 	r.record(ctx, operation.Transition{Error: f}, c)
@@ -63,7 +63,11 @@ func (r *run) diagnose(ctx workflow.Context, f *fault.Error) {
 // abort takes back the bookkeeping, newest first, says what it leaves, and ends the run.
 func (r *run) abort(ctx workflow.Context) {
 	r.aborting, r.state = true, operation.Running
-	r.record(ctx, operation.Transition{}, r.change()) // who asked for it, and why
+	// Why the step was parked stays with it: it is mostly why the run is aborted.
+	why := r.current().fault
+	c := r.change()
+	c.Error = why
+	r.record(ctx, operation.Transition{}, c) // who asked for it, and why
 	var left []string
 	undone := map[string]bool{}
 	for i := r.at; i >= 0; i-- {
@@ -93,11 +97,11 @@ func (r *run) abort(ctx workflow.Context) {
 	for i := r.at; i < len(r.steps); i++ {
 		if s := &r.steps[i]; !s.state.Ended() {
 			s.state = operation.StepAborted
-			r.ended = append(r.ended, operation.StepChange{Step: s.Name, State: s.state, Attempt: s.attempt, Round: s.round})
+			r.ended = append(r.ended, operation.StepChange{Step: s.Name, State: s.state, Attempt: s.attempt, Round: s.round, Error: s.fault})
 		}
 	}
 	r.state = operation.Aborted
-	r.record(ctx, operation.Transition{Left: left})
+	r.record(ctx, operation.Transition{Left: left, Error: why})
 }
 
 func (r *run) lastSeen(s *stepRun) string {

@@ -229,7 +229,7 @@ func TestAbortUndoesBookkeepingNewestFirst(t *testing.T) {
 		running @three three=parked/1
 		running @three two=done/1
 		running @three one=done/1
-		aborted three=aborted/1 last=aborted/0`)
+		aborted three=aborted/1 last=aborted/0 !conflict`)
 	w.wantCalls(`
 		central one a1 r1
 		central skipped a1 r1

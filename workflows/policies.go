@@ -46,6 +46,9 @@ type Timing struct {
 	// Store is one attempt at PostgreSQL, StoreFirst and StoreMost the pauses between attempts:
 	// there is no limit, since a transition must not be lost.
 	Store, StoreFirst, StoreMost time.Duration
+	// StoreSeldom is the pause after StoreLong without success. A try costs half a dozen events of a
+	// history that ends at 51,200: at this pace a run outlives an outage of weeks.
+	StoreLong, StoreSeldom time.Duration
 	// Show is the least time between two recorded progress percentages: people cannot read faster,
 	// and each costs a row.
 	Show time.Duration
@@ -83,10 +86,11 @@ func Standard() Timing {
 		Store:      10 * time.Second,
 		StoreFirst: 500 * time.Millisecond,
 		StoreMost:  15 * time.Second,
-		Show:       2 * time.Second,
-		Held:       time.Minute,
-		Adopt:      15 * time.Minute,
-		Divide:     1,
+		StoreLong:  time.Hour, StoreSeldom: 5 * time.Minute,
+		Show:   2 * time.Second,
+		Held:   time.Minute,
+		Adopt:  15 * time.Minute,
+		Divide: 1,
 	}
 }
 
@@ -104,7 +108,7 @@ func (t Timing) Faster(n int) Timing {
 	}
 	t.Policies = policies
 	t.SiteStart, t.SiteLimit, t.Held = t.SiteStart/d, t.SiteLimit/d, t.Held/d
-	t.StoreFirst, t.StoreMost = t.StoreFirst/d, t.StoreMost/d
+	t.StoreFirst, t.StoreMost, t.StoreSeldom = t.StoreFirst/d, t.StoreMost/d, t.StoreSeldom/d
 	t.Divide *= n
 	return t
 }

@@ -59,7 +59,7 @@ func record(ctx workflow.Context, timing Timing, t operation.Transition) {
 		if _, f := local[any](ctx, timing, activities.ActivityRecord, t); f == nil {
 			return
 		}
-		pause(ctx, timing.StoreMost)
+		pause(ctx, timing.StoreSeldom)
 	}
 }
 
@@ -71,6 +71,7 @@ func local[T any](ctx workflow.Context, timing Timing, name string, arg any) (T,
 		StartToCloseTimeout: timing.Store,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
 	})
+	began := workflow.Now(ctx)
 	for wait := timing.StoreFirst; ; wait = min(2*wait, timing.StoreMost) {
 		err := workflow.ExecuteLocalActivity(ctx, name, arg).Get(ctx, &out)
 		if err == nil {
@@ -80,6 +81,9 @@ func local[T any](ctx workflow.Context, timing Timing, name string, arg any) (T,
 			return out, f
 		}
 		workflow.GetLogger(ctx).Warn("the store does not answer, trying again", "activity", name, "error", err)
+		if workflow.Now(ctx).Sub(began) > timing.StoreLong {
+			wait = timing.StoreSeldom
+		}
 		pause(ctx, wait)
 	}
 }

@@ -1,6 +1,7 @@
 package workflows_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -97,7 +98,7 @@ func TestDeadline(t *testing.T) {
 		running @a a=running/1(waiting)
 		waiting @a a=parked/1 !deadline
 		running @a a=parked/1 by ann abort
-		aborted a=aborted/1`)
+		aborted a=aborted/1 !deadline`)
 	if got := w.records[2].At.Sub(began).Round(time.Second); got != 10*time.Minute {
 		t.Errorf("parked after %s, want 10m", got)
 	}
@@ -323,5 +324,22 @@ func TestCallLimits(t *testing.T) {
 	w.run()
 	if len(w.sent) != 2 {
 		t.Errorf("%d calls", len(w.sent))
+	}
+}
+
+// A pause that names a step and was accepted while that step's call ran holds although the call ended
+// the step.
+func TestPauseAcceptedInTheLastCallOfAStep(t *testing.T) {
+	w := newWorld(t, step("a"), step("b"))
+	w.steps["a"] = func(activities.Call, int) (activities.Result, error) {
+		w.send("c1", operation.Pause, onStep("a"))
+		return done(true), nil
+	}
+	w.at(time.Hour, "c2", operation.Resume)
+	if got := w.run(); got != operation.Done {
+		t.Errorf("ended as %s", got)
+	}
+	if !slices.ContainsFunc(w.records, func(r operation.Transition) bool { return r.State == operation.Paused }) {
+		t.Errorf("never paused:\n%s", w.story())
 	}
 }

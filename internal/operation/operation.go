@@ -115,6 +115,8 @@ type Carried struct {
 	Live   []asset.ID `json:"live"` // started, and not known to have ended
 	Paused bool       `json:"paused,omitempty"`
 	Tally  Tally      `json:"tally"`
+	// AbortedBy is the command that aborts the operation; nil: nobody does.
+	AbortedBy *Command `json:"aborted_by,omitempty"`
 }
 
 // Tally counts the runs of an operation that have ended. It is the result of WorkflowOperation.

@@ -28,6 +28,10 @@ type Transition struct {
 	Learned   *Known       `json:"learned,omitempty"`
 }
 
+// SeqLost is the Seq of the transition that ends a run whose workflow is gone without a word. It is
+// later than any other, and a run that has ended ignores it.
+const SeqLost = 1 << 40
+
 // StepChange is the new state of one step. Writes and Evidence are those since the transition
 // before: the store adds them to what it has.
 type StepChange struct {

@@ -30,7 +30,7 @@ type runRow struct {
 // Record applies a transition once: a Seq that is not newer than the run's last one is ignored.
 // Everything that the transition tells, its events and its audit row are one transaction. When the
 // run ends, its lock on the asset is free; when the operation's last run ends, the operation ends.
-// An illegal change of state is fault.Conflict, an unknown step fault.Invalid; then nothing is kept.
+// operation.SeqLost is ignored by a run that has ended. An illegal change of state is fault.Conflict, an unknown step fault.Invalid; then nothing is kept.
 func (s *Store) Record(ctx context.Context, t operation.Transition) error {
 	what := fmt.Sprintf("record transition %d of asset %s in %s", t.Seq, t.Asset, t.Operation)
 	if t.Seq <= 0 || t.State == "" || t.At.IsZero() {
@@ -44,7 +44,7 @@ func (s *Store) Record(ctx context.Context, t operation.Transition) error {
 		if noRows(err) {
 			return fault.New(fault.NotFound, "%s: that operation has no such asset", what)
 		}
-		if err != nil || t.Seq <= run.seq {
+		if err != nil || t.Seq <= run.seq || t.Seq == operation.SeqLost && run.state.Ended() {
 			return err
 		}
 		b := &pgx.Batch{}
@@ -80,6 +80,11 @@ func queueTransition(b *pgx.Batch, what string, run runRow, t operation.Transiti
 			ended = case when $9 then $8::timestamptz end
 		where operation = $1 and asset = $2`,
 		t.Operation, t.Asset, t.Seq, t.State, t.Step, failure, left, t.At, t.State.Ended())
+	if t.Seq == operation.SeqLost { // nobody is left to tell what became of the steps
+		b.Queue(`update step set state = $3, ended = $4
+			where operation = $1 and asset = $2 and state in ($5, $6, $7)`, t.Operation, t.Asset,
+			operation.StepAborted, t.At, operation.StepPending, operation.StepRunning, operation.StepParked)
+	}
 	digests := make(map[string][]proof)
 	for _, c := range t.Steps {
 		proofs, err := queueStep(b, what, t, c)

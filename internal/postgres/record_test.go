@@ -265,6 +265,41 @@ func TestOperationEndsWithItsLastRun(t *testing.T) {
 	}
 }
 
+// A run whose workflow is gone ends as failed, with its steps, and frees the machine; one that told
+// its end before is left as it is.
+func TestRecordLost(t *testing.T) {
+	s := pgtest.New(t)
+	op := create(t, s, request(t, 1, 2))
+	lost := func(id asset.ID) operation.Transition {
+		return operation.Transition{Operation: op, Asset: id, Seq: operation.SeqLost, State: operation.Failed, Error: fault.New(fault.Internal, "gone")}
+	}
+	record(t, s, operation.Transition{Operation: op, Asset: 1, Seq: 1, State: operation.Running})
+	record(t, s, operation.Transition{Operation: op, Asset: 1, Seq: 2, State: operation.Done})
+	record(t, s, lost(1))
+	record(t, s, operation.Transition{Operation: op, Asset: 2, Seq: 1, State: operation.Running, Step: "identity",
+		Steps: []operation.StepChange{{Step: "identity", State: operation.StepRunning, Attempt: 1}}})
+	record(t, s, lost(2))
+	d, err := s.GetOperation(t.Context(), op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Runs[0].State != operation.Done || d.Runs[0].Error != nil {
+		t.Errorf("the run that had ended is %s, %v", d.Runs[0].State, d.Runs[0].Error)
+	}
+	if d.State != operation.Failed || d.Runs[1].State != operation.Failed || d.Runs[1].Error == nil {
+		t.Errorf("the operation is %s, the lost run %s, %v", d.State, d.Runs[1].State, d.Runs[1].Error)
+	}
+	for _, st := range d.Runs[1].Steps {
+		if !st.State.Ended() {
+			t.Errorf("step %s is %s", st.Name, st.State)
+		}
+	}
+	holders, err := s.CurrentHolders(t.Context(), []asset.ID{2})
+	if err != nil || len(holders) != 0 {
+		t.Errorf("held by %v, %v", holders, err)
+	}
+}
+
 func TestLearned(t *testing.T) {
 	s := pgtest.New(t)
 	op := create(t, s, request(t, 1))
