@@ -115,6 +115,9 @@ type Source interface {
 	// SetStatus moves a device by compare-and-set. Already there is success with false; a status
 	// that is neither From nor To is an ErrConflict, and so is a move that the lifecycle forbids.
 	SetStatus(ctx context.Context, c StatusChange) (changed bool, err error)
+	// WasActive tells whether the device was active at any time since then, by the inventory's change
+	// log. What cannot be excluded counts as yes: a log that does not reach back to that time.
+	WasActive(ctx context.Context, id asset.ID, since time.Time) (bool, error)
 	// SameSerial lists other devices with this serial: NetBox does not keep serials unique.
 	SameSerial(ctx context.Context, serial string) ([]Device, error)
 	// Sites lists the sites.

@@ -3,6 +3,7 @@ package api_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +126,24 @@ func TestAllGapsOfAllMachinesAreAnsweredAtOnce(t *testing.T) {
 	}
 }
 
+// What the runbook finds missing (here a file) stands beside the record's gaps and those of the
+// server's own configuration.
+func TestGapsOfTheRunbookAndOfTheSite(t *testing.T) {
+	a := apitest.Start(t, 2)
+	a.Fleet.Edit("srv-01", func(d *inventory.Device) { d.Face, d.OOB = "", netip.MustParsePrefix("10.9.9.9/24") })
+	a.Fleet.Edit("srv-02", func(d *inventory.Device) { d.Site = inventory.Named{Slug: "lon99", Name: "London"} })
+	a.MissingFile = "bios.bin"
+	_, err := a.As(t, operation.Operator).Install(t.Context(), names("srv-01", "srv-02"), "key-0001")
+	var got []string
+	for _, d := range fault.From(err).Details {
+		got = append(got, d.Subject)
+	}
+	want := []string{"srv-01 position", "srv-01 oob_ip", "srv-01 firmware file bios.bin", "srv-02 site lon99", "srv-02 firmware file bios.bin"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+}
+
 func TestWhatMayNotBeInstalledIsRefused(t *testing.T) {
 	for name, tc := range map[string]struct {
 		edit func(a *apitest.API)
@@ -139,8 +158,17 @@ func TestWhatMayNotBeInstalledIsRefused(t *testing.T) {
 		}, names("srv-01"), fault.InService},
 		"a failed install that never got active": {func(a *apitest.API) {
 			a.Fleet.Edit("srv-01", func(d *inventory.Device) { d.Status = asset.Failed })
-			a.Store.Remember(101, operation.InstallHistory{InstallBegan: true})
+			a.Store.Remember(101, operation.InstallHistory{InstallBegan: true, Staged: time.Now()})
 		}, names("srv-01"), ""},
+		"a failed one that somebody had in service": {func(a *apitest.API) {
+			a.Fleet.Edit("srv-01", func(d *inventory.Device) { d.Status = asset.Failed })
+			a.Store.Remember(101, operation.InstallHistory{InstallBegan: true, Staged: time.Now()})
+			a.Fleet.NoteActive(101)
+		}, names("srv-01"), fault.InService},
+		"a failed one that we never staged": {func(a *apitest.API) {
+			a.Fleet.Edit("srv-01", func(d *inventory.Device) { d.Status = asset.Failed })
+			a.Store.Remember(101, operation.InstallHistory{InstallBegan: true})
+		}, names("srv-01"), fault.InService},
 		"a serial that another device has": {func(a *apitest.API) {
 			a.Fleet.Edit("srv-02", func(d *inventory.Device) { d.Serial = "sn001" })
 		}, names("srv-01"), fault.DuplicateSerial},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -129,8 +130,11 @@ func (s *Server) gather(ctx context.Context, devices []inventory.Device) ([]cand
 		f := d.Facts()
 		f.SameSerial = twins[d.ID]
 		f.Holder = string(holders[d.ID].Operation)
-		f.EverActive, f.InstallBegan = histories[d.ID].EverActive, histories[d.ID].InstallBegan
+		if f.EverActive, f.InstallBegan, err = s.past(ctx, d, histories[d.ID]); err != nil {
+			return nil, err
+		}
 		f.HasSecret = known[d.ID]
+		f.SiteGaps = s.siteGaps(d.Site.Slug, d.OOB.Addr())
 		out[i] = candidate{facts: f}
 		p, err := profile.Find(profiles, profile.Subject{Type: f.Type, Role: f.Role, Site: f.Asset.Site})
 		if err != nil {
@@ -140,6 +144,40 @@ func (s *Server) gather(ctx context.Context, devices []inventory.Device) ([]cand
 		}
 	}
 	return out, nil
+}
+
+// past tells whether a device was ever in service, and whether an install of ours began and did not
+// get that far. People move machines to active by hand, so for a failed one our own history is not
+// enough: NetBox's changelog must show that it was not since we staged it.
+func (s *Server) past(ctx context.Context, d inventory.Device, h operation.InstallHistory) (everActive, installBegan bool, err error) {
+	if d.Status != asset.Failed || h.EverActive || !h.InstallBegan {
+		return h.EverActive, h.InstallBegan, nil
+	}
+	if h.Staged.IsZero() {
+		return true, true, nil
+	}
+	everActive, err = s.o.Inventory.WasActive(ctx, d.ID, h.Staged)
+	return everActive, true, err
+}
+
+// siteGaps are what is missing in the server's configuration of a site: without it a plan would only
+// wait for a worker that nobody runs, or be refused by it.
+func (s *Server) siteGaps(slug string, oob netip.Addr) []fault.Item {
+	switch {
+	case slug == "":
+		return nil // NetBox's gap
+	case !slices.Contains(s.o.Sites, slug):
+		return []fault.Item{{Subject: "site " + slug, Expected: "configured", Seen: "only " + strings.Join(s.o.Sites, ", "),
+			Remedy: "add it under sites in the server's configuration, with its oob_prefixes, and run a worker there"}}
+	case s.o.OOBPrefixes == nil || !oob.IsValid():
+		return nil
+	}
+	prefixes := s.o.OOBPrefixes(slug)
+	if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(oob) }) {
+		return nil
+	}
+	return []fault.Item{{Subject: "oob_ip", Expected: fmt.Sprintf("inside %v", prefixes), Seen: oob.String(),
+		Remedy: "correct the address in NetBox, or sites." + slug + ".oob_prefixes of the server and of the site's worker"}}
 }
 
 // twins finds, for each device, the names of other devices with the same serial.
@@ -199,16 +237,27 @@ func (s *Server) makePlan(ctx context.Context, until string, devices []inventory
 	p := plan.Plan{Kind: "install", Until: until, Capacity: "none: planned and staged machines carry no load"}
 	var refused []refusal
 	for _, c := range candidates {
-		if f := plan.Check(c.facts, c.profile, c.noMatch); f != nil {
+		f := plan.Check(c.facts, c.profile, c.noMatch)
+		if c.profile == nil || f != nil && !mendable(f) {
 			refused = append(refused, refusal{c.facts.Asset.Name, f})
 			continue
 		}
+		// What the runbook misses is said together with the record's gaps, not in a second round.
 		target, err := s.o.Planner(c.facts, *c.profile, files, until)
-		if err != nil {
-			var f *fault.Error
-			if !errors.As(err, &f) {
-				return plan.Plan{}, fmt.Errorf("plan %s: %w", c.facts.Asset.Name, err)
+		var missing *fault.Error
+		if err != nil && !errors.As(err, &missing) {
+			return plan.Plan{}, fmt.Errorf("plan %s: %w", c.facts.Asset.Name, err)
+		}
+		switch {
+		case f != nil && missing != nil && len(missing.Details) > 0:
+			for _, d := range missing.Details {
+				f.Message += ", " + d.Subject
 			}
+			f.Details = append(f.Details, missing.Details...)
+		case f == nil:
+			f = missing
+		}
+		if f != nil {
 			refused = append(refused, refusal{c.facts.Asset.Name, f})
 			continue
 		}
@@ -222,6 +271,11 @@ func (s *Server) makePlan(ctx context.Context, until string, devices []inventory
 		return plan.Plan{}, fault.Wrap(err, fault.Invalid, "%v", err)
 	}
 	return sealed, nil
+}
+
+// mendable tells whether a refusal is a list of gaps, and not that the machine may not be touched.
+func mendable(f *fault.Error) bool {
+	return f.Code == fault.Incomplete || f.Code == fault.DuplicateSerial
 }
 
 // refusal is why one machine may not be installed.

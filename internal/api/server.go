@@ -24,6 +24,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -50,7 +51,9 @@ type Options struct {
 	Profiles  func() ([]profile.Profile, error) // reads the folder anew; error is config.Problems
 	Sites     []string                          // slugs that are configured
 	Window    func(site string) int             // machines at once, by site
-	Setup     inventory.SetupOptions            // what `netbox setup` needs beside the token
+	// OOBPrefixes are the networks in which the worker of a site dials BMCs; nil: not compared.
+	OOBPrefixes func(site string) []netip.Prefix
+	Setup       inventory.SetupOptions // what `netbox setup` needs beside the token
 	// Ready are the checks behind /readyz; Doctor those behind `cagenut doctor`, beside the API's own.
 	Ready  []config.Check
 	Doctor []config.Check

@@ -135,6 +135,8 @@ type Holder struct {
 type InstallHistory struct {
 	EverActive   bool `json:"ever_active"`   // an operation of ours brought it into service
 	InstallBegan bool `json:"install_began"` // an install of ours began and never reached active
+	// Staged is when an operation of ours last moved it to staged; zero: never.
+	Staged time.Time `json:"staged,omitzero"`
 }
 
 // Role is what a token may do. Each person's role holds those before it: viewer, operator,

@@ -30,10 +30,13 @@ type Facts struct {
 	SameSerial []string
 	// Holder is the operation that holds the asset now.
 	Holder string
-	// EverActive tells that our history or NetBox's shows the asset in service at some time;
-	// Installed that an install of ours once began and never reached active.
+	// EverActive tells that our history, or for a failed asset NetBox's changelog, shows it in service
+	// at some time or cannot exclude it; InstallBegan that an install of ours once began and never
+	// reached active.
 	EverActive   bool
 	InstallBegan bool
+	// SiteGaps are what is missing in Cagenut's own configuration of the asset's site.
+	SiteGaps []fault.Item
 	// HasSecret tells that a password for the BMC is known, imported or our own.
 	HasSecret bool
 }
@@ -59,15 +62,11 @@ func Check(f Facts, prof *profile.Profile, noProfile error) *fault.Error {
 	case f.Status == asset.Failed && f.InstallBegan && !f.EverActive:
 	case f.Status == asset.Failed:
 		return fault.New(fault.InService,
-			"%s is failed in NetBox and no install of ours is known that never reached active: it may hold data or load", name)
+			"%s is failed in NetBox, and neither our history nor NetBox's changelog proves that it was never in service: it may hold data or load", name)
 	case f.Status.InService():
 		return fault.New(fault.InService, "%s is %s in NetBox; install takes planned and staged machines only", name, f.Status)
 	default:
 		return fault.New(fault.IllegalMove, "%s is %s in NetBox; install takes planned and staged machines only", name, f.Status)
-	}
-	if len(f.SameSerial) > 0 {
-		return fault.New(fault.DuplicateSerial, "serial %s of %s is also the serial of %s in NetBox",
-			f.Asset.Serial, name, strings.Join(f.SameSerial, ", "))
 	}
 	var gaps []fault.Item
 	gap := func(missing bool, subject, seen, remedy string) {
@@ -76,6 +75,10 @@ func Check(f Facts, prof *profile.Profile, noProfile error) *fault.Error {
 		}
 	}
 	gap(f.Asset.Serial == "", "serial", "empty", "enter the serial from the machine's label")
+	if len(f.SameSerial) > 0 {
+		gaps = append(gaps, fault.Item{Subject: "serial", Expected: "unique", Seen: f.Asset.Serial + ", also of " + strings.Join(f.SameSerial, ", "),
+			Remedy: "correct it where it is wrong, by the machines' labels"})
+	}
 	gap(f.Asset.Site == "", "site", "empty", "assign the device to its site")
 	gap(f.Asset.Rack == "", "rack", "empty", "assign the device to its rack")
 	gap(f.Position == 0 || f.Face == "", "position", fmt.Sprintf("U%g %s", f.Position, f.Face), "enter the lowest rack unit and the face")
@@ -95,6 +98,8 @@ func Check(f Facts, prof *profile.Profile, noProfile error) *fault.Error {
 		}
 		if len(p.MACs) > 0 {
 			macs++
+		} else {
+			gap(p.Cable != "", "MAC address of "+p.Name, "none, though it is cabled", "enter it from the shipping manifest")
 		}
 		if p.Cable != "" {
 			cables++
@@ -108,6 +113,7 @@ func Check(f Facts, prof *profile.Profile, noProfile error) *fault.Error {
 		gaps = append(gaps, fault.Item{Subject: "profile", Expected: "exactly one", Seen: noProfile.Error(),
 			Remedy: "add or narrow a profile; `cagenut profile check` tests them"})
 	}
+	gaps = append(gaps, f.SiteGaps...)
 	gap(!f.HasSecret, "BMC password", "none known for serial "+f.Asset.Serial, "import it: `cagenut bmc import manifest.csv`")
 	if len(gaps) == 0 {
 		return nil
@@ -116,7 +122,11 @@ func Check(f Facts, prof *profile.Profile, noProfile error) *fault.Error {
 	for i, g := range gaps {
 		subjects[i] = g.Subject
 	}
-	e := fault.New(fault.Incomplete, "%s is not ready: %s", name, strings.Join(subjects, ", "))
+	code := fault.Incomplete
+	if len(f.SameSerial) > 0 {
+		code = fault.DuplicateSerial
+	}
+	e := fault.New(code, "%s is not ready: %s", name, strings.Join(subjects, ", "))
 	e.Details = gaps
 	return e
 }

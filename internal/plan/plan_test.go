@@ -129,10 +129,17 @@ func TestCheck(t *testing.T) {
 		"failed and once active":     {change: func(f *Facts) { f.Status, f.InstallBegan, f.EverActive = asset.Failed, true, true }, code: fault.InService},
 		"failed install":             {change: func(f *Facts) { f.Status, f.InstallBegan = asset.Failed, true }},
 		"held":                       {change: func(f *Facts) { f.Holder = "op_1" }, code: fault.Locked},
-		"serial twice":               {change: func(f *Facts) { f.SameSerial = []string{"srv-9"} }, code: fault.DuplicateSerial},
-		"OOB on a data interface":    {change: func(f *Facts) { f.OOBInterface = "" }, code: fault.Incomplete, gaps: []string{"oob_ip"}},
-		"BMC without a cable":        {change: func(f *Facts) { f.Interfaces[0].Cable = "" }, code: fault.Incomplete, gaps: []string{"cable of bmc"}},
-		"no password":                {change: func(f *Facts) { f.HasSecret = false }, code: fault.Incomplete, gaps: []string{"BMC password"}},
+		"serial twice":               {change: func(f *Facts) { f.SameSerial = []string{"srv-9"} }, code: fault.DuplicateSerial, gaps: []string{"serial"}},
+		"serial twice, among other gaps": {change: func(f *Facts) { f.SameSerial, f.HasSecret = []string{"srv-9"}, false }, code: fault.DuplicateSerial,
+			gaps: []string{"serial", "BMC password"}},
+		"a cabled port without a MAC": {change: func(f *Facts) {
+			f.Interfaces = append(f.Interfaces, Port{Name: "eth9", Cable: "sw:1"})
+		}, code: fault.Incomplete, gaps: []string{"MAC address of eth9"}},
+		"what the site lacks": {change: func(f *Facts) { f.SiteGaps = []fault.Item{{Subject: "site ams01", Remedy: "configure it"}} },
+			code: fault.Incomplete, gaps: []string{"site ams01"}},
+		"OOB on a data interface": {change: func(f *Facts) { f.OOBInterface = "" }, code: fault.Incomplete, gaps: []string{"oob_ip"}},
+		"BMC without a cable":     {change: func(f *Facts) { f.Interfaces[0].Cable = "" }, code: fault.Incomplete, gaps: []string{"cable of bmc"}},
+		"no password":             {change: func(f *Facts) { f.HasSecret = false }, code: fault.Incomplete, gaps: []string{"BMC password"}},
 		"an empty record, all gaps at once": {change: func(f *Facts) { *f = Facts{Asset: asset.Ref{Name: "x"}, Status: asset.Planned} }, code: fault.Incomplete,
 			gaps: []string{"serial", "site", "rack", "position", "device type", "role", "oob_ip", "MAC addresses", "cables", "primary IP", "BMC password"}},
 	} {

@@ -280,7 +280,8 @@ func (s *Store) InstallHistories(ctx context.Context, ids []asset.ID) (map[asset
 	rows, err := s.pool.Query(ctx, `
 		select a.id, active.at is not null, exists (
 			select from run r join operation o on o.id = r.operation
-			where r.asset = a.id and o.kind = 'install' and r.started is not null and active.at is null)
+			where r.asset = a.id and o.kind = 'install' and r.started is not null and active.at is null),
+			(select max(m.at) from asset_move m where m.asset = a.id and m.to_status = 'staged' and m.cause = 'moved')
 		from unnest($1::bigint[]) a (id)
 		left join lateral (select max(m.id) as at from asset_move m where m.asset = a.id and m.to_status = 'active') active on true`, ids)
 	if err != nil {
@@ -289,7 +290,12 @@ func (s *Store) InstallHistories(ctx context.Context, ids []asset.ID) (map[asset
 	out := map[asset.ID]operation.InstallHistory{}
 	var id asset.ID
 	var h operation.InstallHistory
-	_, err = pgx.ForEachRow(rows, []any{&id, &h.EverActive, &h.InstallBegan}, func() error {
+	var staged *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &h.EverActive, &h.InstallBegan, &staged}, func() error {
+		h.Staged = time.Time{}
+		if staged != nil {
+			h.Staged = staged.UTC()
+		}
 		if h != (operation.InstallHistory{}) {
 			out[id] = h
 		}

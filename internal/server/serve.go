@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -106,6 +107,7 @@ func apiOptions(a *api.Options, c *config.Config, o Options, d *Dialer) error {
 	a.Planner = planInstall
 	a.Profiles = func() ([]profile.Profile, error) { return config.LoadProfiles(c.Profiles) }
 	a.Sites, a.Window = c.SiteNames(), c.WindowFor
+	a.OOBPrefixes = func(site string) []netip.Prefix { return c.Sites[site].Prefixes() }
 	a.Ready, a.Doctor = []config.Check{temporal}, []config.Check{temporal}
 	a.Metrics, a.Observe = o.Metrics.Handler(), o.Metrics.api()
 	a.Version, a.MaxFirmware, a.Log = version.String(), int64(c.Firmware.MaxMiB)<<20, o.Log

@@ -62,6 +62,7 @@ func Run(t *testing.T, h Harness) {
 		{"DescribePrimaryAddress", testDescribePrimary},
 		{"Device", testDevice},
 		{"SameSerial", testSameSerial},
+		{"WasActive", testWasActive},
 		{"SetStatus", testSetStatus},
 		{"SetStatusRefuses", testSetStatusRefuses},
 		{"SetStatusBesidesOtherEdits", testSetStatusEdits},

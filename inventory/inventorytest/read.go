@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -269,4 +270,34 @@ func testCancelled(t *testing.T, h Harness, w world) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want one that is context.Canceled", err)
 	}
+}
+
+// testWasActive holds that the changelog is read from a time on, and that a log which does not reach
+// back to it proves nothing.
+func testWasActive(t *testing.T, h Harness, w world) {
+	d := one(t, h, w, w.server(4).Name)
+	ask := func(since time.Time) bool {
+		t.Helper()
+		got, err := h.Source.WasActive(t.Context(), d.ID, since)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	now := time.Now()
+	if ask(now) {
+		t.Error("a planned device was active")
+	}
+	if !ask(now.AddDate(-1, 0, 0)) {
+		t.Error("what is older than the changelog counts as never active")
+	}
+	h.Edit(t, d.ID, map[string]any{"status": "active"})
+	h.Edit(t, d.ID, map[string]any{"status": "failed"})
+	if !ask(now) {
+		t.Error("a device that was active and failed counts as never active")
+	}
+	if ask(now.Add(time.Hour)) {
+		t.Error("it was not active in the time asked for")
+	}
+	h.Edit(t, d.ID, map[string]any{"status": "planned"})
 }

@@ -24,6 +24,7 @@ var readTypes = []struct{ name, path string }{
 	{"ipam.ipaddress", "ipam/ip-addresses/"}, {"ipam.prefix", "ipam/prefixes/"}, {"ipam.role", "ipam/roles/"},
 	{"tenancy.tenant", "tenancy/tenants/"}, {"virtualization.cluster", "virtualization/clusters/"},
 	{"extras.tag", "extras/tags/"}, {"extras.customfield", "extras/custom-fields/"},
+	{"core.objectchange", "core/object-changes/"},
 }
 
 // need is one object that Setup wants in NetBox, found by its name.

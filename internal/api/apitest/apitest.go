@@ -3,6 +3,7 @@ package apitest
 import (
 	"io"
 	"log/slog"
+	"net/netip"
 	"net/http/httptest"
 	"sync"
 	"testing"
@@ -11,8 +12,10 @@ import (
 	"github.com/cagenut/cagenut/internal/api"
 	"github.com/cagenut/cagenut/internal/api/client"
 	"github.com/cagenut/cagenut/internal/config"
+	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/firmware"
 	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/plan"
 	"github.com/cagenut/cagenut/internal/profile"
 )
 
@@ -25,10 +28,21 @@ type API struct {
 	Safe   *Safe
 	Server *api.Server
 	Clock  *Clock
+	// MissingFile, when set, is a firmware file that the runbook does not find.
+	MissingFile string
 
 	mu       sync.Mutex
 	profiles []profile.Profile
 	problems error
+}
+
+func (a *API) plan(f plan.Facts, p profile.Profile, files []operation.FirmwareFile, until string) (plan.Target, error) {
+	if a.MissingFile != "" {
+		e := fault.New(fault.BadImage, "%s is missing", a.MissingFile)
+		e.Details = []fault.Item{{Subject: "firmware file " + a.MissingFile, Remedy: "add it"}}
+		return plan.Target{}, e
+	}
+	return TwoSteps(f, p, files, until)
 }
 
 // Clock is a clock that stands until it is moved.
@@ -63,8 +77,9 @@ func Start(t testing.TB, machines int) *API {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Server, err = api.New(api.Options{Store: store, Steerer: a.Runs, Inventory: a.Fleet, Secrets: a.Safe, Firmware: files, Planner: TwoSteps,
-		Profiles: a.readProfiles, Sites: []string{"ams01", "fra01"}, Window: func(string) int { return 8 }, Version: "test",
+	a.Server, err = api.New(api.Options{Store: store, Steerer: a.Runs, Inventory: a.Fleet, Secrets: a.Safe, Firmware: files, Planner: a.plan,
+		Profiles: a.readProfiles, Sites: []string{"ams01", "fra01"}, Window: func(string) int { return 8 },
+		OOBPrefixes: func(string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.0.8.0/24")} }, Version: "test",
 		MaxFirmware: 1 << 20, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Clock: a.Clock.Now, EventPoll: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)

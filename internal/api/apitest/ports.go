@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cagenut/cagenut/internal/api"
 	"github.com/cagenut/cagenut/internal/api/wire"
@@ -26,6 +27,7 @@ type Fleet struct {
 	devices []inventory.Device
 	down    error
 	setup   bool
+	active  map[asset.ID]bool
 }
 
 // NewFleet makes n machines in rack r12 of site ams01.
@@ -99,6 +101,23 @@ func (f *Fleet) Find(_ context.Context, q inventory.Query) ([]inventory.Device, 
 		return nil, &inventory.Error{Kind: inventory.ErrNotFound, Op: "find devices", Names: missing}
 	}
 	return out, nil
+}
+
+// NoteActive puts into the changelog that a device was active.
+func (f *Fleet) NoteActive(id asset.ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.active == nil {
+		f.active = map[asset.ID]bool{}
+	}
+	f.active[id] = true
+}
+
+// WasActive tells of what NoteActive noted, whenever that was.
+func (f *Fleet) WasActive(_ context.Context, id asset.ID, _ time.Time) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.active[id], f.down
 }
 
 // ManagementMACs gives the MACs of a device's mgmt_only interfaces.
