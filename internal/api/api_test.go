@@ -138,7 +138,7 @@ func TestGapsOfTheRunbookAndOfTheSite(t *testing.T) {
 	for _, d := range fault.From(err).Details {
 		got = append(got, d.Subject)
 	}
-	want := []string{"srv-01 position", "srv-01 oob_ip", "srv-01 firmware file bios.bin", "srv-02 site lon99", "srv-02 firmware file bios.bin"}
+	want := []string{"srv-01 position", "srv-01 oob_ip", "srv-01 oob_ip", "srv-01 firmware file bios.bin", "srv-02 site lon99", "srv-02 firmware file bios.bin"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%v (-want +got)\n%s", err, diff)
 	}

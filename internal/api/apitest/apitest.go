@@ -3,8 +3,8 @@ package apitest
 import (
 	"io"
 	"log/slog"
-	"net/netip"
 	"net/http/httptest"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
