@@ -66,6 +66,7 @@ type stepRun struct {
 	reboots   int
 	acceptPin string
 	fault     *fault.Error // why it is parked
+	began     time.Time    // the attempt
 	writes    []plan.Write // really made, all attempts
 	shown     shown
 }
@@ -151,6 +152,7 @@ func (r *run) step(ctx workflow.Context) verdict {
 	}
 	for {
 		s.attempt++
+		s.began = workflow.Now(ctx)
 		s.state, s.round, s.reboots, s.shown, s.fault = operation.StepRunning, 1, 0, shown{}, nil
 		r.state = operation.Running
 		r.record(ctx, operation.Transition{}, r.change())

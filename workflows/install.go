@@ -35,6 +35,7 @@ func Install(f plan.Facts, p profile.Profile, images func(file string) (plan.Ima
 	t := plan.Target{
 		Asset:   f.Asset,
 		Profile: fmt.Sprintf("%s@%d", p.Name, p.Version),
+		Vendor:  f.Manufacturer,
 		Status:  f.Status,
 		BMC:     plan.BMC{Protocol: p.BMC.Protocol, Address: f.OOB.Addr().String(), Account: p.BMC.Account},
 		Reads:   append(plan.Reads(f), in.profileRead()),

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -36,7 +37,15 @@ func (r *run) record(ctx workflow.Context, t operation.Transition, changes ...op
 	if !r.state.Ended() {
 		t.Step = r.current().Name
 	}
+	t.Vendor = r.target.Vendor
 	t.Steps = append(r.ended, changes...)
+	for i := range t.Steps {
+		c := &t.Steps[i]
+		j := slices.IndexFunc(r.steps, func(s stepRun) bool { return s.Name == c.Step })
+		if j >= 0 && !r.steps[j].began.IsZero() && (c.State.Ended() || c.State == operation.StepParked) {
+			c.Took, r.steps[j].began = t.At.Sub(r.steps[j].began), time.Time{} // told once
+		}
+	}
 	if r.by != nil {
 		t.Actor, t.Action, t.Reason = r.by.Actor, r.by.action, r.by.Reason
 	}

@@ -26,6 +26,7 @@ type Transition struct {
 	Error     *fault.Error `json:"error,omitempty"` // why the run waits or failed
 	Left      []string     `json:"left,omitempty"`  // what an abort left behind
 	Learned   *Known       `json:"learned,omitempty"`
+	Vendor    string       `json:"vendor,omitempty"` // of the machine, for statistics
 }
 
 // SeqLost is the Seq of the transition that ends a run whose workflow is gone without a word. It is
@@ -44,6 +45,8 @@ type StepChange struct {
 	Summary  string       `json:"summary,omitempty"`
 	Writes   []plan.Write `json:"writes,omitempty"` // what was really changed, before -> after
 	Evidence []Evidence   `json:"evidence,omitempty"`
+	// Took is how long the attempt lasted, pauses included, in the transition that ends or parks it.
+	Took time.Duration `json:"took,omitempty"`
 }
 
 // Progress tells how far a step is.

@@ -110,6 +110,7 @@ type Read struct {
 type Target struct {
 	Asset   asset.Ref    `json:"asset"`
 	Profile string       `json:"profile"` // name@version
+	Vendor  string       `json:"vendor"`  // the manufacturer in NetBox; for statistics
 	Status  asset.Status `json:"status"`  // when it was planned
 	BMC     BMC          `json:"bmc"`
 	Steps   []Step       `json:"steps"`

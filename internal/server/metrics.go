@@ -36,11 +36,12 @@ func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cagenut_steps_total",
-			Help: "Steps that a run has left behind, or that parked, by outcome."}, []string{"step", "outcome"}),
+			Help: "Steps that a run has left behind, or that parked, by outcome."}, []string{"step", "outcome", "vendor"}),
 		stepTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cagenut_step_seconds",
-			Help: "Time from a step's beginning to its end.", Buckets: prometheus.ExponentialBuckets(0.1, 3, 10)}, []string{"step", "outcome"}),
+			Help: "Time from the beginning of an attempt at a step to its end, pauses included.", Buckets: prometheus.ExponentialBuckets(0.1, 3, 10)},
+			[]string{"step", "outcome", "vendor"}),
 		parked: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cagenut_faults_total",
-			Help: "Failures that parked a run, by code."}, []string{"step", "code"}),
+			Help: "Failures that parked a run, by code."}, []string{"step", "code", "vendor"}),
 		bmcTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cagenut_bmc_request_seconds",
 			Help: "Answers of BMCs, by class of resource.", Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 10)}, []string{"site", "method", "class", "status"}),
 		nbTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cagenut_netbox_request_seconds",
@@ -110,12 +111,19 @@ func (s meteredStore) Record(ctx context.Context, t operation.Transition) error 
 	if err != nil {
 		return err
 	}
+	vendor := t.Vendor
+	if vendor == "" {
+		vendor = "unknown"
+	}
 	for _, c := range t.Steps {
-		if c.State.Ended() || c.State == operation.StepParked {
-			s.m.steps.WithLabelValues(c.Step, string(c.State)).Inc()
+		if c.State.Ended() || c.State == operation.StepParked && c.Took > 0 { // evidence comes to a parked step later
+			s.m.steps.WithLabelValues(c.Step, string(c.State), vendor).Inc()
+			if c.Took > 0 {
+				s.m.stepTime.WithLabelValues(c.Step, string(c.State), vendor).Observe(c.Took.Seconds())
+			}
 		}
-		if c.State == operation.StepParked && c.Error != nil {
-			s.m.parked.WithLabelValues(c.Step, string(c.Error.Code)).Inc()
+		if c.State == operation.StepParked && c.Took > 0 && c.Error != nil {
+			s.m.parked.WithLabelValues(c.Step, string(c.Error.Code), vendor).Inc()
 		}
 	}
 	return nil
