@@ -71,7 +71,7 @@ func TestEveryDocumentedEndpointIsServed(t *testing.T) {
 			ids[op.OperationID] = true
 			res, _ := fetch(t, strings.ToUpper(method), a.URL+regexp.MustCompile(`\{\w+\}`).ReplaceAllString(path, "x"), "", nil, "")
 			want := http.StatusUnauthorized
-			if op.Security == nil {
+			if op.Security == nil && path != "/v1/netbox/webhook" { // that one is signed instead
 				want = http.StatusOK
 			}
 			if res.StatusCode != want {

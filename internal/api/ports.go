@@ -35,6 +35,9 @@ type Store interface {
 	// InstallHistories gives what is known of those assets that have a past with us.
 	InstallHistories(ctx context.Context, ids []asset.ID) (map[asset.ID]operation.InstallHistory, error)
 
+	// ObserveStatus keeps the status in which a device was seen in NetBox.
+	ObserveStatus(ctx context.Context, id asset.ID, status asset.Status, at time.Time) error
+
 	// SaveHeartbeat keeps the last heartbeat of a worker.
 	SaveHeartbeat(ctx context.Context, h operation.Heartbeat) error
 	Heartbeats(ctx context.Context) ([]operation.Heartbeat, error)

@@ -81,6 +81,9 @@ func (s *Server) routes() []route {
 		{method: del, path: "/v1/tokens/{id}", role: admin, handle: s.revokeToken, summary: "Revoke a token", status: 204},
 		{method: post, path: "/v1/bmc/manifest", role: admin, limit: 16 << 20, handle: s.importManifest, summary: "Import factory passwords of BMCs", media: "text/csv", status: 200, answer: wire.Imported{}},
 		{method: post, path: "/v1/netbox/setup", role: admin, timeout: longer, handle: s.netboxSetup, summary: "Compare, or with apply complete, what Cagenut needs in NetBox", body: wire.Setup{}, status: 200, answer: []inventory.SetupItem{}},
+		{method: post, path: "/v1/netbox/webhook", limit: 4 << 20, quiet: true, handle: s.netboxHook,
+			summary: "What NetBox tells of changes, signed with the webhook's secret",
+			params:  []param{{in: "header", name: "X-Hook-Signature", about: "hex HMAC-SHA512 of the body", required: true}}, media: "application/json", status: 204},
 		{method: get, path: "/v1/audit/verification", role: viewer, timeout: 30 * time.Minute, handle: s.verifyAudit, summary: "Recompute the audit chain and compare it with its signed head", status: 200, answer: operation.AuditReport{}},
 
 		{method: get, path: "/v1/firmware", role: viewer, worker: true, handle: s.listFirmware, summary: "The firmware catalogue", status: 200, answer: []operation.FirmwareFile{}},

@@ -196,6 +196,16 @@ func queueRuns(b *pgx.Batch, r operation.Request) error {
 	return nil
 }
 
+// ObserveStatus keeps the status in which a device was seen in NetBox, unless it is the last one seen.
+func (s *Store) ObserveStatus(ctx context.Context, id asset.ID, status asset.Status, at time.Time) error {
+	what := fmt.Sprintf("observe status %s of asset %s", status, id)
+	return s.inTx(ctx, what, func(tx pgx.Tx) error {
+		b := &pgx.Batch{}
+		queueObserved(b, id, status, "", at)
+		return send(ctx, tx, b)
+	})
+}
+
 // queueObserved notes a status that was read in NetBox.
 func queueObserved(b *pgx.Batch, id asset.ID, status asset.Status, op operation.ID, at time.Time) {
 	if status == "" {

@@ -357,3 +357,20 @@ func TestInstallHistories(t *testing.T) {
 		t.Errorf("histories (-want +got):\n%s", diff)
 	}
 }
+
+// A status that was only seen is a past, too: people move machines by hand.
+func TestObserveStatus(t *testing.T) {
+	s := pgtest.New(t)
+	for i, status := range []asset.Status{asset.Staged, asset.Active, asset.Active, asset.Failed} {
+		if err := s.ObserveStatus(t.Context(), 5, status, time.Unix(int64(i), 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(t, s, `select count(*) from asset_move where asset = 5 and cause = 'observed'`); n != 3 {
+		t.Errorf("%d moves, want staged, active and failed", n)
+	}
+	got, err := s.InstallHistories(t.Context(), []asset.ID{5})
+	if err != nil || !got[5].EverActive {
+		t.Errorf("history %+v, %v", got[5], err)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
 	"github.com/cagenut/cagenut/internal/profile"
+	"github.com/cagenut/cagenut/inventory"
 )
 
 // API is a running API with its fakes.
@@ -44,6 +45,9 @@ func (a *API) plan(f plan.Facts, p profile.Profile, files []operation.FirmwareFi
 	}
 	return TwoSteps(f, p, files, until)
 }
+
+// HookKey is the secret of NetBox's webhook.
+const HookKey = "hook-secret"
 
 // Clock is a clock that stands until it is moved.
 type Clock struct {
@@ -79,6 +83,7 @@ func Start(t testing.TB, machines int) *API {
 	}
 	a.Server, err = api.New(api.Options{Store: store, Steerer: a.Runs, Inventory: a.Fleet, Secrets: a.Safe, Firmware: files, Planner: a.plan,
 		Profiles: a.readProfiles, Sites: []string{"ams01", "fra01"}, Window: func(string) int { return 8 },
+		Setup:       inventory.SetupOptions{User: "cagenut", WebhookURL: "https://cagenut.example/v1/netbox/webhook", WebhookKey: HookKey},
 		OOBPrefixes: func(string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.0.8.0/24")} }, Version: "test",
 		MaxFirmware: 1 << 20, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Clock: a.Clock.Now, EventPoll: time.Millisecond})
 	if err != nil {

@@ -264,6 +264,18 @@ func (m *MemoryStore) Remember(id asset.ID, h operation.InstallHistory) {
 	m.histories[id] = h
 }
 
+// ObserveStatus notes that a device was active; other statuses change no answer here.
+func (m *MemoryStore) ObserveStatus(_ context.Context, id asset.ID, status asset.Status, _ time.Time) error {
+	unlock, err := m.lock()
+	defer unlock()
+	if err == nil && status == asset.Active {
+		h := m.histories[id]
+		h.EverActive = true
+		m.histories[id] = h
+	}
+	return err
+}
+
 // InstallHistories gives what Remember was told.
 func (m *MemoryStore) InstallHistories(context.Context, []asset.ID) (map[asset.ID]operation.InstallHistory, error) {
 	unlock, err := m.lock()
