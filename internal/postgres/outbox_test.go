@@ -90,7 +90,7 @@ func TestRelayKilledWhileSending(t *testing.T) {
 		if found, err := second.Once(ctx); found || err != nil {
 			t.Errorf("second relay meanwhile = %v, %v, want nothing", found, err)
 		}
-		execSQL(t, other, `select pg_terminate_backend(pid) from pg_stat_activity
+		execSQL(t, other, `select pg_terminate_backend(pid, 10000) from pg_stat_activity -- waits until it is gone
 			where datname = current_database() and state = 'idle in transaction'`)
 		return nil
 	}}
