@@ -33,6 +33,8 @@ type Options struct {
 	// Ready, when set, is called once when the program does its work: Serve with its address, a worker
 	// with its queue.
 	Ready func(where string)
+
+	pulse *pulse // of a worker that tells its readiness
 }
 
 func (o Options) ready(where string) {

@@ -45,7 +45,8 @@ func Worker(ctx context.Context, c *config.Config, site string, o Options) error
 		var g *errgroup.Group
 		g, ctx = errgroup.WithContext(ctx)
 		ctx, stop := context.WithCancel(ctx)
-		g.Go(func() error { return serveUntil(ctx, l, o.Metrics.Handler()) })
+		o.pulse = &pulse{}
+		g.Go(func() error { return serveUntil(ctx, l, workerHandler(o.Metrics, o.pulse)) })
 		g.Go(func() error {
 			defer stop()
 			return runOne(ctx, c, site, o)
@@ -214,7 +215,11 @@ func runWorker(ctx context.Context, c *config.Config, o Options, about operation
 	g.Go(func() error {
 		every(ctx, config.HeartbeatEvery, o.Log, "heartbeat", func(ctx context.Context) error {
 			about.Clock = time.Now().UTC()
-			return beat(ctx, about)
+			err := beat(ctx, about)
+			if err == nil {
+				o.pulse.beat()
+			}
+			return err
 		})
 		return nil
 	})
