@@ -4,7 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 export CGO_ENABLED := 0
-LDFLAGS := -s -w
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X github.com/cagenut/cagenut/internal/version.stamp=$(VERSION)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cagenut
 # What links the Temporal server takes many minutes to build for the race detector, and then finds
 # the server's races beside ours: its own tests run without it.

@@ -1,11 +1,18 @@
-// Package version tells which build this is, from what the Go toolchain wrote into the binary: the
-// module's version, or the commit with "+dirty" when files were changed. It is pure.
+// Package version tells which build this is: what the build stamped into it, else what the Go
+// toolchain wrote: the module's version, or the commit with "+dirty" when files were changed. It is
+// pure.
 package version
 
 import "runtime/debug"
 
+// stamp is set by `make build` (-ldflags -X): toolchains may be told to leave the commit out.
+var stamp string
+
 // String is the version, e.g. v1.2.0 or v0.0.0-20260301120000-4a646f3c0ffe.
 func String() string {
+	if stamp != "" {
+		return stamp
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
