@@ -1,6 +1,8 @@
 package templates
 
 import (
+	"strings"
+
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/netconf"
 	"github.com/cagenut/cagenut/internal/profile"
@@ -109,17 +111,29 @@ func (m Machine) LVM() bool { return m.OS.Layout.Scheme == "lvm" }
 // PowerOff tells that the machine is switched off when it is installed, and not booted.
 func (m Machine) PowerOff() bool { return m.OS.After == "poweroff" }
 
-// Locale, Keyboard and Timezone have the defaults of a profile.
+// Locale is the locale.
 func (m Machine) Locale() string { return or(m.OS.Locale, "en_US.UTF-8") }
 
 // Keyboard is the keyboard layout.
 func (m Machine) Keyboard() string { return or(m.OS.Keyboard, "us") }
 
-// Timezone is the time zone.
-func (m Machine) Timezone() string { return or(m.OS.Timezone, "Etc/UTC") }
+// Timezone is the time zone. Ubuntu's installer knows UTC by its short name alone.
+func (m Machine) Timezone() string {
+	zone := or(m.OS.Timezone, "Etc/UTC")
+	if zone == "Etc/UTC" && m.Method() == profile.Autoinstall {
+		return "UTC"
+	}
+	return zone
+}
 
 // SecurityMirror is where security updates come from.
 func (m Machine) SecurityMirror() string { return or(m.Site.Security, m.Site.Mirror) }
+
+// RHEL is the major release of RHEL and its family.
+func (m Machine) RHEL() string {
+	major, _, _ := strings.Cut(m.OS.Release, ".")
+	return major
+}
 
 // Tree is RHEL's installation tree.
 func (m Machine) Tree() string { return or(m.Boot.Installer.Media, m.Site.Mirror) }

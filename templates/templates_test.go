@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -194,6 +195,91 @@ func TestFile(t *testing.T) {
 	local, err := s.Local()
 	if err != nil || !strings.HasPrefix(string(local), "#!ipxe\n") {
 		t.Errorf("local boot: %q, %v", local, err)
+	}
+}
+
+// The hook really finishes a system: here in a folder, as whoever runs the tests.
+func TestHookFinishesTheSystem(t *testing.T) {
+	for _, name := range []string{"debian-bios-plain", "ubuntu-uefi-plain", "rhel-bios-plain"} {
+		m := machine(t, name)
+		f, err := builtin(t).File(m, "hook.sh")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		root := filepath.Join(dir, "root")
+		script := regexp.MustCompile(`(?m)^root=.*$`).ReplaceAllString(string(f.Data), "root="+root)
+		for file, text := range map[string]string{"bin/curl": "#!/bin/sh\n", "bin/chroot": "#!/bin/sh\n", "hook.sh": script, "root/etc/netplan/00-installer.yaml": "",
+			"root/etc/NetworkManager/system-connections/ens3.nmconnection": ""} {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o700); err != nil { //nolint:gosec // it is run
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.Command("sh", filepath.Join(dir, "hook.sh"), "installed")
+		cmd.Env = []string{"PATH=" + filepath.Join(dir, "bin") + ":" + os.Getenv("PATH")}
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		files, err := m.NetworkFiles()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{
+			"/etc/hostname":                "-rw-r--r-- srv-101\n",
+			"/root/.ssh/authorized_keys":   "-rw------- " + strings.Join(m.AuthorizedKeys(), "\n") + "\n",
+			"/usr/local/sbin/cagenut-hook": "-rwx------ " + script,
+			"/etc/systemd/system/multi-user.target.wants/cagenut-first-boot.service": "-> ../cagenut-first-boot.service",
+		}
+		for _, file := range files {
+			want[file.Path] = fs.FileMode(file.Mode).String() + " " + file.Text
+		}
+		got := map[string]string{}
+		err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			name := strings.TrimPrefix(path, root)
+			if link, err := os.Readlink(path); err == nil {
+				got[name] = "-> " + link
+				return nil
+			}
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			got[name] = info.Mode().String() + " " + string(raw)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if unit := got[unitPath]; !strings.Contains(unit, "\nExecStart=/bin/sh /usr/local/sbin/cagenut-hook first-boot\n") {
+			t.Errorf("%s: the first boot's unit is %q", name, unit)
+		}
+		delete(got, unitPath)
+		if ntp := got["/etc/systemd/timesyncd.conf.d/cagenut.conf"]; m.Method() != "kickstart" && ntp != "-rw-r--r-- [Time]\nNTP=192.0.2.10 ntp2.ams01.example.net\n" {
+			t.Errorf("%s: time servers are %q", name, ntp)
+		}
+		for _, other := range []string{"/etc/systemd/timesyncd.conf.d/cagenut.conf", "/etc/cloud/cloud.cfg.d/99-cagenut-network.cfg"} {
+			delete(got, other)
+		}
+		// The network of another installer is not touched.
+		if m.Method() != "autoinstall" {
+			delete(got, "/etc/netplan/00-installer.yaml")
+		}
+		if m.Method() != "kickstart" {
+			delete(got, "/etc/NetworkManager/system-connections/ens3.nmconnection")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

@@ -58,6 +58,9 @@ func (m Machine) Validate() []Problem {
 		v.bad("os", "", "choose an operating system in the profile")
 	}
 	v.out = append(v.out, m.OS.Validate()...)
+	if m.Method() == profile.Kickstart && !slices.Contains([]string{"8", "9", "10"}, m.RHEL()) {
+		v.bad("os.release", m.OS.Release, "use 8, 9 or 10, or a minor release of them: kickstart's commands differ by release")
+	}
 	v.disks(m)
 	for i, k := range m.SSHKeys {
 		v.form(fmt.Sprintf("ssh_keys[%d]", i), k, keyForm, "use a public key as authorized_keys has it, without options")
