@@ -283,6 +283,60 @@ func TestHookFinishesTheSystem(t *testing.T) {
 	}
 }
 
+// Installers get the kernel's names of the chosen disks, and of no others.
+func TestHookNamesTheDisks(t *testing.T) {
+	for name, want := range map[string]string{
+		"debian-bios-plain": "partman-auto/disk DEV/sdb\ngrub-installer/bootdev DEV/sdb\n",
+		"debian-uefi-raid-lvm": "partman-auto/disk DEV/sdb DEV/nvme0n1\ngrub-installer/bootdev DEV/sdb DEV/nvme0n1\n" +
+			"partman-auto-raid/recipe 1 2 0 ext4 /boot DEV/sdb2#DEV/nvme0n1p2 . 1 2 0 lvm - DEV/sdb3#DEV/nvme0n1p3 . \n",
+		"ubuntu-bios-raid-lvm": "a:\n- path: DEV/sdb\n- path: DEV/nvme0n1\n- path: DEV/by-id/ata-Contoso_SSD_480_S1AB\n",
+	} {
+		f, err := builtin(t).File(machine(t, name), "hook.sh")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir, err := filepath.EvalSymlinks(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := filepath.Join(dir, "out")
+		script := strings.NewReplacer("/dev/disk/", dir+"/", "[ -b ", "[ -e ", "/autoinstall.yaml", out).Replace(string(f.Data))
+		// The CA would be written where only root may.
+		script = strings.NewReplacer("/run/", dir+"/", "[ -d /run ]", "true").Replace(script)
+		for file, text := range map[string]string{"sdb": "", "nvme0n1": "", "hook.sh": script, "debconf-set": "#!/bin/sh\nprintf '%s %s\\n' \"$1\" \"$2\" >>" + out + "\n"} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o700); err != nil { //nolint:gosec // it is run
+				t.Fatal(err)
+			}
+		}
+		if err := os.Mkdir(filepath.Join(dir, "by-id"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for i, target := range []string{"../sdb", "../nvme0n1"} {
+			if err := os.Symlink(target, filepath.Join(dir, "by-id", filepath.Base(twoDisks()[i].Path))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.HasPrefix(name, "ubuntu") { // as the installer writes it out again
+			id := dir + "/by-id/ata-Contoso_SSD_480_"
+			if err := os.WriteFile(out, []byte("a:\n- path: "+id+"S1A\n- path: '"+id+"S1B'\n- path: "+id+"S1AB\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.Command("sh", filepath.Join(dir, "hook.sh"), "disks")
+		cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
+		if text, err := cmd.CombinedOutput(); err != nil || len(text) > 0 {
+			t.Fatalf("%s: %v: %s", name, err, text)
+		}
+		got, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, strings.ReplaceAll(string(got), dir, "DEV")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 // The hook really reports: here a failure, to a curl that writes down what it was asked.
 func TestHookReportsAFailure(t *testing.T) {
 	m := machine(t, "debian-bios-plain")

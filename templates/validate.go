@@ -23,7 +23,6 @@ var (
 	operationForm = regexp.MustCompile(`^op_[0-9A-Za-z]{10,40}$`)
 	deviceForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._:()/-]{0,63}$`)
 	byIDForm      = regexp.MustCompile(`^/dev/disk/by-(id|path)/[A-Za-z0-9][A-Za-z0-9._:+@-]*$`)
-	serialForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	keyForm       = regexp.MustCompile(`^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]{32,}={0,3}( [^\x00-\x1f\x7f]*)?$`)
 	hostForm      = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$`)
 	urlForm       = regexp.MustCompile(`^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~+@,=%-]*)*$`)
@@ -112,10 +111,6 @@ func (v *validator) disks(m Machine) {
 	for i, d := range m.Disks {
 		at := fmt.Sprintf("disks[%d].", i)
 		v.form(at+"path", d.Path, byIDForm, "use a path below /dev/disk/by-id: /dev/sda is another disk after the next boot")
-		// Subiquity knows disks by serial alone.
-		if m.Method() == profile.Autoinstall || d.Serial != "" {
-			v.form(at+"serial", d.Serial, serialForm, "read the serial from the drive; without one Ubuntu's installer cannot tell it apart")
-		}
 		if i > 0 && (d.Path == m.Disks[0].Path || d.Serial != "" && d.Serial == m.Disks[0].Serial) {
 			v.bad(at+"path", d.Path, "choose two different disks to mirror")
 		}

@@ -64,20 +64,13 @@ early() {
   chmod 0755 /usr/lib/base-installer.d/05cagenut
 }
 
-# part DISK N: the kernel's name of a partition.
-part() {
-  case $1 in
-  *[0-9]) printf '%sp%s' "$1" "$2" ;;
-  *) printf '%s%s' "$1" "$2" ;;
-  esac
-}
-
-# partman and GRUB know disks by the kernel's names, which hold for this boot only.
+# The installer knows disks by the kernel's names, which hold for this boot only.
 name_disks() {
   names=
   for disk in $disks; do
     [ -b "$disk" ] || fail "disk $disk is not here"
-    names="$names${names:+ }$(readlink -f "$disk")"
+    name=$(readlink -f "$disk")
+    names="$names${names:+ }$name"
   done
   debconf-set partman-auto/disk "$names"
   debconf-set grub-installer/bootdev "$names"

@@ -79,12 +79,13 @@ part() {
   esac
 }
 
-# partman and GRUB know disks by the kernel's names, which hold for this boot only.
+# The installer knows disks by the kernel's names, which hold for this boot only.
 name_disks() {
   names=
   for disk in $disks; do
     [ -b "$disk" ] || fail "disk $disk is not here"
-    names="$names${names:+ }$(readlink -f "$disk")"
+    name=$(readlink -f "$disk")
+    names="$names${names:+ }$name"
   done
   debconf-set partman-auto/disk "$names"
   debconf-set grub-installer/bootdev "$names"

@@ -63,6 +63,17 @@ early() {
   { until grep -q ' /target ' /proc/mounts; do sleep 1; done; report partitioned </dev/null; } >/dev/null 2>&1 &
 }
 
+# The installer knows disks by the kernel's names, which hold for this boot only.
+name_disks() {
+  names=
+  for disk in $disks; do
+    [ -b "$disk" ] || fail "disk $disk is not here"
+    name=$(readlink -f "$disk")
+    names="$names${names:+ }$name"
+    sed -i "s|path: [\"']*${disk}[\"']*\$|path: $name|" /autoinstall.yaml # which is read again after early-commands
+  done
+}
+
 # put MODE PATH: writes a file of the installed system from standard input.
 put() {
   mkdir -p "$root$(dirname "$2")"
@@ -126,6 +137,7 @@ first_boot() {
 
 case ${1:-} in
 early) early ;;
+disks) name_disks ;;
 partitioned) report partitioned </dev/null ;;
 installed) installed ;;
 first-boot) first_boot ;;
