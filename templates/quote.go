@@ -13,9 +13,8 @@ import (
 )
 
 // functions are those of templates. Each quoting function either keeps a value inside its field or
-// fails the rendering: nothing is replaced or left out in silence. hook renders the hook for files
-// that carry it with them.
-func functions(hook func(Machine) (string, error)) template.FuncMap {
+// fails the rendering: nothing is replaced or left out in silence. execute renders another template.
+func functions(execute func(string, Machine) ([]byte, error)) template.FuncMap {
 	return template.FuncMap{
 		// Quoting.
 		"sh":      quoteShell,
@@ -36,8 +35,19 @@ func functions(hook func(Machine) (string, error)) template.FuncMap {
 		"diskpath": func(d profile.Disk) string { return d.Path },
 
 		// Parts of files.
-		"unit":   func() string { return unitPath },
-		"hook":   hook,
+		"unit": func() string { return unitPath },
+		"hook": func(m Machine) (string, error) {
+			data, err := execute("hook/hook.sh", m)
+			return string(data), err
+		},
+		"cmdline": func(what string, m Machine) (string, error) {
+			data, err := execute("cmdline/"+what, m)
+			line := strings.TrimSpace(string(data))
+			if err == nil && strings.ContainsAny(line, "\r\n") {
+				return "", fmt.Errorf("cmdline/%s has several lines: put all arguments into one", what)
+			}
+			return line, err
+		},
 		"fetch":  fetchHook,
 		"span":   partmanSize,
 		"raidfs": partmanRAID,

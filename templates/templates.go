@@ -94,10 +94,7 @@ func Load(overrides fs.FS) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{overridden: map[string]bool{}}
-	s.funcs = functions(func(m Machine) (string, error) {
-		data, err := s.execute("hook/hook.sh", m)
-		return string(data), err
-	})
+	s.funcs = functions(s.execute)
 	s.all = template.New("").Option("missingkey=error").Funcs(s.funcs)
 	for _, a := range about {
 		text, err := fs.ReadFile(builtin, a.name+suffix)
@@ -243,22 +240,23 @@ func (s *Set) Files(m Machine) ([]File, error) {
 		}
 		out = append(out, File{f.name, f.kind, data})
 	}
-	if m.Method() == profile.Autoinstall || m.Method() == profile.WriteImage {
-		out = append(out, File{"vendor-data", plainKind, []byte{}}) // asked for, and a 404 is logged as an error
-	}
 	return out, nil
 }
 
 // File renders one file that is served to a machine; fs.ErrNotExist when there is none of the name.
 func (s *Set) File(m Machine, name string) (File, error) {
-	files, err := s.Files(m)
-	if err != nil {
-		return File{}, err
+	if problems := m.Validate(); len(problems) > 0 {
+		return File{}, Problems(problems)
 	}
-	for _, f := range files {
-		if f.Name == name {
-			return f, nil
+	for _, f := range served(m) {
+		if f.name != name {
+			continue
 		}
+		data, err := s.execute(f.template, m)
+		if err != nil {
+			return File{}, err
+		}
+		return File{f.name, f.kind, data}, nil
 	}
 	return File{}, fmt.Errorf("template: %s is not served to a machine that is installed by %s: %w", name, m.Method(), fs.ErrNotExist)
 }
@@ -289,17 +287,20 @@ func served(m Machine) []service {
 	case profile.Preseed:
 		out = append(out, service{"preseed.cfg", "debian/preseed.cfg", plainKind})
 	case profile.Autoinstall:
-		out = append(out, service{"user-data", "ubuntu/user-data", yamlKind}, service{"meta-data", "nocloud/meta-data", yamlKind})
+		out = append(out, service{"user-data", "ubuntu/user-data", yamlKind}, service{"meta-data", "nocloud/meta-data", yamlKind}, service{"vendor-data", "", plainKind})
 	case profile.Kickstart:
 		out = append(out, service{"kickstart.cfg", "rhel/kickstart.cfg", plainKind})
 	case profile.WriteImage:
 		out = append(out, service{"user-data", "nocloud/user-data", yamlKind}, service{"meta-data", "nocloud/meta-data", yamlKind},
-			service{"network-config", "nocloud/network-config", yamlKind})
+			service{"network-config", "nocloud/network-config", yamlKind}, service{"vendor-data", "", plainKind})
 	}
 	return out
 }
 
 func (s *Set) execute(name string, m Machine) ([]byte, error) {
+	if name == "" { // cloud-init asks for vendor-data too, and logs a 404 as an error
+		return []byte{}, nil
+	}
 	var b bytes.Buffer
 	if err := s.all.ExecuteTemplate(&b, name, m); err != nil {
 		file := name + suffix

@@ -175,6 +175,17 @@ func TestOverrides(t *testing.T) {
 	if errs := s.Check(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "nocloud/meta-data.tmpl:2: ") {
 		t.Errorf("Check: %v", errs)
 	}
+	s, err = Load(fstest.MapFS{"cmdline/agent.tmpl": {Data: []byte("quiet\nshell\n")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if errs := s.Check(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "cmdline/agent has several lines") {
+		t.Errorf("Check of two lines: %v", errs)
+	}
+	s, err = Load(file("a\n{{.Hostname}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var loadErr LoadError
 	if _, err := s.Files(machine(t, "image-uefi")); !errors.As(err, &loadErr) || loadErr.Line != 2 {
 		t.Errorf("Files: %v", err)
