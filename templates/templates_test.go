@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -205,4 +206,18 @@ func TestFile(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(local), "#!ipxe\n") {
 		t.Errorf("local boot: %q, %v", local, err)
 	}
+}
+
+// Many machines are answered at once; the race detector watches.
+func TestASetServesManyAtOnce(t *testing.T) {
+	s := builtin(t)
+	var all sync.WaitGroup
+	for _, sample := range slices.Repeat(Samples(), 3) {
+		all.Go(func() {
+			if _, err := s.Files(sample.Machine); err != nil {
+				t.Errorf("%s: %v", sample.Name, err)
+			}
+		})
+	}
+	all.Wait()
 }
