@@ -27,6 +27,9 @@ func Samples() []Sample {
 	raid.Boot.CA = sampleCA
 	raid.Site.Proxy = "http://proxy.ams01.example.net:3128"
 
+	lvm := debian
+	lvm.OS.Layout = profile.Layout{Scheme: "lvm", RootMiB: 20480, Volumes: raid.OS.Layout.Volumes}
+
 	ubuntu := sample("24.04", profile.Ubuntu)
 	ubuntu.Firmware, ubuntu.Site.Mirror = "uefi", "http://mirror.ams01.example.net/ubuntu"
 	ubuntu.Boot.Installer.Media = "http://mirror.ams01.example.net/iso/ubuntu-24.04-live-server-amd64.iso"
@@ -55,7 +58,7 @@ func Samples() []Sample {
 	image.Site.Mirror = "http://mirror.ams01.example.net/debian"
 
 	return []Sample{
-		{"debian-bios-plain", debian}, {"debian-uefi-raid-lvm", raid},
+		{"debian-bios-plain", debian}, {"debian-bios-lvm", lvm}, {"debian-uefi-raid-lvm", raid},
 		{"ubuntu-uefi-plain", ubuntu}, {"ubuntu-bios-raid-lvm", ubuntuRAID}, {"ubuntu-uefi-raid-plain", ubuntuPlainRAID},
 		{"rhel-bios-plain", rhel}, {"rhel-uefi-raid-lvm", rhelRAID},
 		{"image-uefi", image},
