@@ -7,4 +7,5 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 scripts/netbox-up.sh "$scratch" fetch
 scripts/sushy-venv.sh
+scripts/kickstart-venv.sh
 validator/setup.sh

@@ -192,6 +192,27 @@ func TestProfilesAreReadWithDefaults(t *testing.T) {
 	}
 }
 
+// The profiles of docs/profiles.md can be used as they stand there.
+func TestDocumentedProfilesAreGood(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/profiles.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(doc), "```yaml\n")[1:]
+	if len(blocks) < 2 {
+		t.Fatalf("%d profiles in the document", len(blocks))
+	}
+	for i, b := range blocks {
+		text, _, _ := strings.Cut(b, "```")
+		ps, err := LoadProfileFiles([]string{write(t, t.TempDir(), "profile.yaml", text)})
+		if err != nil {
+			t.Errorf("profile %d: %v", i+1, err)
+		} else if installs := !ps[0].OS.IsZero(); installs != (i == 1) {
+			t.Errorf("profile %d: installs a system: %v", i+1, installs)
+		}
+	}
+}
+
 func TestAllProblemsOfAllProfiles(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.yaml", goodProfile)

@@ -1,6 +1,13 @@
 // Package profile says what a device type in a role must look like: the BMC's settings, firmware,
-// BIOS, and the hardware that must be there. Profiles are YAML files in the configuration folder;
-// internal/config decodes them into these structs, and a profile is only used after Validate.
+// BIOS, the hardware that must be there, and the operating system with what proves and configures
+// it. Profiles are YAML files in the configuration folder; internal/config decodes them into these
+// structs, and a profile is only used after Validate.
+//
+// Words
+//
+//   - OS: the operating system, how it is installed and booted, and what it is given (os.go).
+//   - RootDisk: hints that must point at exactly the disks it goes to (disk.go). None points at all.
+//   - BurnIn, ConfigManagement, Checks: what loads, configures and proves the machine (service.go).
 //
 // What a profile does not name is never written and never judged. The package is pure.
 package profile
@@ -22,6 +29,12 @@ type Profile struct {
 	Firmware Firmware `json:"firmware,omitzero" yaml:"firmware"`
 	BIOS     BIOS     `json:"bios,omitzero" yaml:"bios"`
 	Hardware Hardware `json:"hardware,omitzero" yaml:"hardware"`
+
+	// What is left out below is not in a profile's JSON, and so changes no plan.
+	OS               OS               `json:"os,omitzero" yaml:"os"`
+	BurnIn           BurnIn           `json:"burn_in,omitzero" yaml:"burn_in"`
+	ConfigManagement ConfigManagement `json:"config_management,omitzero" yaml:"config_management"`
+	Checks           Checks           `json:"checks,omitzero" yaml:"checks"`
 }
 
 // Match says which devices a profile is for. Every non-empty list must hold the device's value;
@@ -199,6 +212,9 @@ func (p Profile) Validate() []Problem {
 	}
 	if h.TPM != "" {
 		oneOf("hardware.tpm", h.TPM, "1.2", "2.0")
+	}
+	for _, more := range [][]Problem{p.OS.Validate(), p.BurnIn.Validate(), p.ConfigManagement.Validate(), p.Checks.Validate()} {
+		out = append(out, more...)
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Field < out[j].Field })
 	return out
