@@ -25,6 +25,10 @@ const (
 //
 // The parameters narrow what counts: operation, asset (needs operation), site.
 func (s *Server) live(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "text/event-stream")
+		return
+	}
 	if s.streams.Add(1) > maxStreams {
 		s.streams.Add(-1)
 		w.Header().Set("Retry-After", "15")

@@ -231,7 +231,7 @@ func (s *Server) search(c *call) (*page, error) {
 		return &page{Template: "search", Title: "Find a machine", Body: searchBody{}}, nil
 	}
 	if strings.HasPrefix(strings.ToLower(word), "op_") {
-		if id, err := operation.ParseID(word); err == nil {
+		if id, err := operation.ParseID("op_" + word[len("op_"):]); err == nil {
 			return nil, &redirect{"/operations/" + string(id)}
 		}
 	}
