@@ -220,10 +220,14 @@ func (s *Store) Attempts(ctx context.Context, id operation.ID, a asset.ID) ([]op
 	return out, translate(what, err)
 }
 
-// StatusMoves gives the newest changes of an asset's status, newest first, at most 50.
+// StatusMoves gives the newest changes of an asset's status, newest first, at most 50. An upsert of
+// asset_status leaves a row without a status before for every time the status was seen; only the first of
+// these tells something.
 func (s *Store) StatusMoves(ctx context.Context, id asset.ID) ([]operation.StatusMove, error) {
 	what := "status of asset " + id.String()
-	rows, err := s.pool.Query(ctx, `select from_status, to_status, cause, operation, at from asset_move where asset = $1 order by id desc limit 50`, id)
+	rows, err := s.pool.Query(ctx, `select from_status, to_status, cause, operation, at from asset_move m
+		where asset = $1 and (from_status <> '' or not exists (select from asset_move b where b.asset = m.asset and b.id < m.id))
+		order by id desc limit 50`, id)
 	if err != nil {
 		return nil, translate(what, err)
 	}

@@ -136,7 +136,7 @@ func TestLatestProofAndStatusMoves(t *testing.T) {
 	_, err = s.LatestProof(t.Context(), 1, "wipe")
 	wantCode(t, err, fault.NotFound)
 	moves, err := s.StatusMoves(t.Context(), 1)
-	if err != nil || len(moves) == 0 || moves[0].To != asset.Staged || moves[0].Operation != op {
+	if err != nil || len(moves) != 2 || moves[1].To != asset.Planned || moves[0].To != asset.Staged || moves[0].Operation != op {
 		t.Errorf("moves = %+v, %v", moves, err)
 	}
 }

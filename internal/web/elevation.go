@@ -13,8 +13,8 @@ import (
 // The measures of a drawn rack, in the units of its SVG.
 const (
 	unitHeight = 24
-	railWidth  = 30  // for the numbers of the units
-	bayWidth   = 318 // for the devices
+	railWidth  = 34  // for the numbers of the units
+	bayWidth   = 420 // for the devices
 	maxUnits   = 100 // NetBox allows no higher rack
 )
 
@@ -34,7 +34,7 @@ type unit struct {
 }
 
 // TextY is where the number is written.
-func (u unit) TextY() float64 { return u.Y + unitHeight/2 + 4 }
+func (u unit) TextY() float64 { return u.Y + unitHeight/2 + 5.5 }
 
 // box is a device, or the back of one that is mounted on the other face.
 type box struct {
@@ -45,7 +45,12 @@ type box struct {
 }
 
 // TextY is where the name is written; small boxes get small letters.
-func (b box) TextY() float64 { return b.Y + b.H/2 + 4 }
+func (b box) TextY() float64 {
+	if b.Small() {
+		return b.Y + b.H/2 + 3
+	}
+	return b.Y + b.H/2 + 6
+}
 
 // Small tells that the box is lower than a unit.
 func (b box) Small() bool { return b.H < unitHeight-4 }

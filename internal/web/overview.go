@@ -50,6 +50,13 @@ func (b overviewBody) Acts() int {
 	return n
 }
 
+// OfWorkers are the issues about sites and their workers.
+func (b overviewBody) OfWorkers() []issue.Issue {
+	return slices.DeleteFunc(slices.Clone(b.Wrong), func(i issue.Issue) bool {
+		return i.Kind != issue.KindSiteAway && i.Kind != issue.KindClockSkew && i.Kind != issue.KindVersionMix
+	})
+}
+
 // AtWork is how many machines are neither queued nor at their end.
 func (b overviewBody) AtWork() int {
 	n := 0
