@@ -267,6 +267,8 @@ func (s *Server) failure(c *call, err error) (*page, int) {
 	switch f.Code {
 	case fault.StoreAway:
 		p.Title = "PostgreSQL does not answer"
+		p.Body = errorBody{Status: status, Path: c.URL.Path, Fault: &fault.Error{Code: f.Code, Remedy: f.Remedy,
+			Message: "What the pages show is kept there. Nothing is lost: what was accepted goes on when it is back, and so does this page."}}
 	case fault.InventoryAway:
 		p.Title = "NetBox does not answer"
 	case fault.NotFound:
