@@ -79,7 +79,7 @@ var rules = []rule{
 	},
 	{
 		why:  "5: API and pages read PostgreSQL and steer through internal/operation",
-		from: []string{"internal/api/...", "internal/web"},
+		from: []string{"internal/api/...", "internal/web/..."},
 		to:   append([]string{"./workflows", "./activities", "./internal/sim/...", "github.com/jackc/..."}, adapters...),
 	},
 	{

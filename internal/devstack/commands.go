@@ -87,7 +87,7 @@ func newUp(s cli.Streams) *cobra.Command {
 func (s *Stack) welcome(out cli.Streams) {
 	url, token := s.NetBox()
 	fmt.Fprintf(out.Err, `
-The API is at %s; cagenut finds it and its token by itself.
+The API is at %s; cagenut finds it and its token by itself. Open that address in a browser to watch.
 The box's NetBox is at %s/api/ (token %s), its faults and journal at %s.
   cagenut install --rack %s --site %s --until hardware --reason "try it" --ticket DEMO-1 --watch
 `, s.API(), url, token, s.BoxAdmin(), s.rack.Name, s.rack.Site.Slug)

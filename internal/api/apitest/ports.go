@@ -154,6 +154,23 @@ func (f *Fleet) Device(ctx context.Context, id asset.ID) (inventory.Device, erro
 	return found[0], nil
 }
 
+// Rack gives the rack in which all of a fleet's machines of one site stand.
+func (f *Fleet) Rack(ctx context.Context, site, name string) (inventory.Rack, error) {
+	found, err := f.Find(ctx, inventory.Query{Rack: name, Site: site})
+	if err != nil {
+		return inventory.Rack{}, err
+	}
+	if len(found) == 0 {
+		return inventory.Rack{}, &inventory.Error{Kind: inventory.ErrNotFound, Op: "read rack", Names: []string{name}}
+	}
+	r := inventory.Rack{ID: found[0].Rack.ID, Name: name, Site: found[0].Site, Height: 48, Lowest: 1}
+	for _, d := range found {
+		r.Devices = append(r.Devices, inventory.RackDevice{ID: d.ID, Name: d.Name, Serial: d.Serial, Status: d.Status, Role: d.Role,
+			Type: d.Type, Position: d.Position, Face: d.Face, Height: 1, FullDepth: true})
+	}
+	return r, nil
+}
+
 // SetStatus is not for the API.
 func (f *Fleet) SetStatus(context.Context, inventory.StatusChange) (bool, error) {
 	return false, &inventory.Error{Kind: inventory.ErrDenied, Op: "set status: the API never writes a status"}
