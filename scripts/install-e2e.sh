@@ -2,7 +2,7 @@
 # Installs what `make e2e` needs from Debian, and only what is missing. Python environments are
 # made by the tests that use them, in the cache.
 set -euo pipefail
-packages=(gcc git libc6-dev libpq-dev make openipmi ipmitool openssl postgresql redis-server xz-utils)
+packages=(gcc git libc6-dev libpq-dev make openipmi ipmitool openssh-client openssh-server openssl postgresql redis-server xz-utils)
 missing=()
 for p in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")

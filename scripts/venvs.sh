@@ -7,4 +7,6 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 scripts/netbox-up.sh "$scratch" fetch
 scripts/sushy-venv.sh
+scripts/configmgmt-venv.sh salt
+scripts/configmgmt-venv.sh ansible
 validator/setup.sh
