@@ -33,9 +33,8 @@ var files = map[string]saltsim.SLS{
 // world is the box's Salt behind salt-api's port, with one host.
 type world struct {
 	*saltsim.Server
-	url  string
-	key  atomic.Int64
-	held atomic.Bool
+	url string
+	key atomic.Int64
 }
 
 func start(t *testing.T) *world {
@@ -92,7 +91,7 @@ func (w *world) Changed(t *testing.T) bool { return w.minion(t).Applied["change/
 
 func (w *world) Marks(t *testing.T) int { return w.minion(t).Marks["slow/mark"] }
 
-func (w *world) Release(t *testing.T) { w.must(t, w.Server.Free("srv-101")) }
+func (w *world) Release(t *testing.T) { w.must(t, w.Free("srv-101")) }
 func (w *world) Hold(t *testing.T)    { w.must(t, w.Server.Hold("srv-101")) }
 func (w *world) Stop(t *testing.T)    { w.must(t, w.Server.Stop("srv-101")) }
 func (w *world) Start(t *testing.T)   { w.must(t, w.Server.Start("srv-101", w.pem())) }

@@ -218,7 +218,7 @@ func (h *sshHost) Start(t *testing.T) {
 
 func until(t *testing.T, what string, try func() error) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -291,7 +291,72 @@ func ansibleHarness(h *sshHost) configmgmttest.Harness {
 	}
 }
 
-// TestAnsible runs the suite against real Ansible and a real sshd.
+// TestAnsible runs the suite against real Ansible and a real sshd, and then what the fakes cannot show.
 func TestAnsible(t *testing.T) {
-	configmgmttest.Run(t, ansibleHarness(startSSH(t)))
+	h := startSSH(t)
+	t.Run("Suite", func(t *testing.T) { configmgmttest.Run(t, ansibleHarness(h)) })
+
+	d := h.open(t)
+	if err := d.Enroll(t.Context(), h.Target(), h.Fingerprint(t)); err != nil {
+		t.Fatal(err)
+	}
+	request := func(t *testing.T, k configmgmttest.Kind) configmgmt.Request {
+		return configmgmt.Request{Operation: "op_01K3Z5T9Q4W8R2YB6N7M1XCVDE", Step: t.Name(), Attempt: 1, Target: h.Target(), Spec: ansibleHarness(h).Spec(k)}
+	}
+	t.Run("CancelEndsTheHostsSide", func(t *testing.T) {
+		h.Hold(t)
+		remove(t, h.dir+"/host/pid")
+		run := apply(t, d, request(t, configmgmttest.Slow), 1)
+		pid := 0
+		until(t, "the task on the host", func() error {
+			b, err := os.ReadFile(h.dir + "/host/pid")
+			if err == nil {
+				pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
+			}
+			return err
+		})
+		if err := d.Cancel(t.Context(), run); err != nil {
+			t.Fatal(err)
+		}
+		if left := h.processes(t, run.Job); len(left) > 0 {
+			t.Errorf("processes %v of the run are left", left)
+		}
+		until(t, "the end of the task on the host", func() error {
+			if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("process %d is there: %w", pid, errors.Join(err, errors.New("not gone")))
+			}
+			return nil
+		})
+	})
+	t.Run("Record", func(t *testing.T) {
+		for _, test := range []bool{true, false} {
+			start := d.Apply
+			if test {
+				start = d.Plan
+			}
+			run, err := start(t.Context(), request(t, configmgmttest.Clean))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = ended(t, d, run)
+			b, err := os.ReadFile(filepath.Join(h.worker, "runs", run.Job, "artifacts/run/command"))
+			if err != nil || strings.Contains(string(b), "--check") != test || strings.Contains(string(b), "AWX_") {
+				t.Errorf("recorded %s, %v; want --check %t, and no environment", b, err, test)
+			}
+		}
+	})
+	t.Run("AnotherHostAnswers", func(t *testing.T) {
+		h.Rekey(t) // the project's own settings would let it pass
+		run := apply(t, d, request(t, configmgmttest.Clean), 1)
+		until(t, "the end of run "+run.Job, func() error {
+			r, err := d.Poll(t.Context(), run)
+			if err == nil && r.State == configmgmt.Running {
+				return errors.New("it still runs")
+			}
+			if !errors.Is(err, configmgmt.ErrFingerprint) {
+				t.Fatalf("Poll = %+v, %v; want %v", r, err, configmgmt.ErrFingerprint)
+			}
+			return nil
+		})
+	})
 }

@@ -5,7 +5,13 @@
 package configmgmt_test
 
 import (
+	"crypto/tls"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -134,8 +140,138 @@ func saltHarness(m *minion) configmgmttest.Harness {
 	}
 }
 
-// TestSalt runs the suite against a real Salt, with the account that docs/salt.md describes.
+// TestSalt runs the suite against a real Salt, with the account that docs/salt.md describes, and then
+// what the box cannot show.
 func TestSalt(t *testing.T) {
 	m := startSalt(t)
-	configmgmttest.Run(t, saltHarness(m))
+	t.Run("Fingerprint", func(t *testing.T) {
+		// What the minion itself says of its key is what the driver computes from the master's copy.
+		if got, err := configmgmt.Fingerprint(m.Key(t, m.id)); err != nil || got != m.fingerprint {
+			t.Errorf("the minion says %s, %v; we compute %s", got, err, m.fingerprint)
+		}
+	})
+	t.Run("Suite", func(t *testing.T) { configmgmttest.Run(t, saltHarness(m)) })
+
+	second := &minion{Lab: m.Lab, id: "srv-102"}
+	second.Rekey(t)
+	d := second.open(t)
+	t.Cleanup(func() { _ = d.Close() })
+	until(t, "srv-102", func() error {
+		if err := d.Enroll(t.Context(), second.Target(), second.fingerprint); err != nil {
+			return err
+		}
+		return d.Reach(t.Context(), second.Target())
+	})
+	request := func(t *testing.T, k configmgmttest.Kind) configmgmt.Request {
+		return configmgmt.Request{Operation: "op_01K3Z5T9Q4W8R2YB6N7M1XCVDE", Step: t.Name(), Attempt: 1, Target: second.Target(), Spec: saltHarness(second).Spec(k)}
+	}
+	t.Run("RestartOfSaltAPI", func(t *testing.T) {
+		second.Hold(t)
+		h, err := d.Apply(t.Context(), request(t, configmgmttest.Slow))
+		if err != nil {
+			t.Fatal(err)
+		}
+		second.StopAPI(t)
+		if _, err := d.Poll(t.Context(), h); !errors.Is(err, configmgmt.ErrUnreachable) {
+			t.Errorf("poll without salt-api: %v, want %v", err, configmgmt.ErrUnreachable)
+		}
+		second.StartAPI(t)
+		until(t, "salt-api to answer", func() error { _, err := d.Ping(t.Context()); return err })
+		if r, err := d.Poll(t.Context(), h); err != nil || r.State != configmgmt.Running {
+			t.Errorf("poll: %+v, %v; want a running run", r, err)
+		}
+		second.Release(t)
+		if r := ended(t, d, h); r.State != configmgmt.Succeeded || second.Marks(t) != 1 {
+			t.Errorf("report %+v after %d marks, want success after one", r, second.Marks(t))
+		}
+	})
+	t.Run("PublishedTwice", func(t *testing.T) {
+		// The crash between the request and its effect: whoever comes next sees no job yet.
+		blind := second.blind(t)
+		second.Release(t)
+		before := second.Marks(t)
+		var h configmgmt.Handle
+		for range 2 {
+			var err error
+			if h, err = blind.Apply(t.Context(), request(t, configmgmttest.Slow)); err != nil || h.Found {
+				t.Fatalf("Apply = %+v, %v; want a run that seems new", h, err)
+			}
+		}
+		if r := ended(t, d, h); r.State != configmgmt.Succeeded {
+			t.Errorf("report %+v, want success", r)
+		}
+		// Whatever the minion got is behind it: it answers in order.
+		if r := ended(t, d, apply(t, d, request(t, configmgmttest.Clean), 2)); r.State != configmgmt.Succeeded {
+			t.Errorf("the next run: %+v, want success", r)
+		}
+		if got := second.Marks(t); got != before+1 {
+			t.Errorf("it ran %d times, want once", got-before)
+		}
+	})
+	t.Run("WrongPassword", func(t *testing.T) {
+		wrong, err := salt.New(salt.Options{URL: m.URL, User: saltlab.User, Password: "wrong", RootCAs: m.Roots})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer wrong.Close()
+		if _, err := wrong.Ping(t.Context()); !errors.Is(err, configmgmt.ErrDenied) {
+			t.Errorf("error %v, want %v", err, configmgmt.ErrDenied)
+		}
+	})
+}
+
+// blind gives a driver to which the master says, of every job, that it does not know it.
+func (m *minion) blind(t *testing.T) configmgmt.Driver {
+	t.Helper()
+	target, err := url.Parse(m.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: m.Roots}}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if strings.Contains(string(body), "jobs.list_job") {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"return": [{"Error": "Cannot contact returner or no job with this jid", "Result": {}}]}`)
+			return
+		}
+		r.Body = io.NopCloser(strings.NewReader(string(body)))
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(web.Close)
+	d, err := salt.New(salt.Options{URL: web.URL, User: saltlab.User, Password: m.Password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
+// apply starts a run of an attempt.
+func apply(t *testing.T, d configmgmt.Driver, r configmgmt.Request, attempt int) configmgmt.Handle {
+	t.Helper()
+	r.Attempt = attempt
+	h, err := d.Apply(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// ended polls until a run is over.
+func ended(t *testing.T, d configmgmt.Driver, h configmgmt.Handle) configmgmt.Report {
+	t.Helper()
+	var r configmgmt.Report
+	until(t, "the end of run "+h.Job, func() (err error) {
+		if r, err = d.Poll(t.Context(), h); err == nil && r.State == configmgmt.Running {
+			err = errors.New("it still runs")
+		}
+		return err
+	})
+	return r
 }

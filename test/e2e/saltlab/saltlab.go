@@ -50,6 +50,8 @@ type Lab struct {
 	procs    map[string]*proc
 }
 
+var errStill = errors.New("not gone")
+
 // proc is a process with all that it started.
 type proc struct {
 	cmd *exec.Cmd
@@ -179,7 +181,8 @@ func (l *Lab) mkdir(t *testing.T, name string) {
 func (l *Lab) run(t *testing.T, name, program string, args ...string) {
 	t.Helper()
 	l.mkdir(t, "log")
-	p := &proc{cmd: exec.Command(filepath.Join(l.bin, program), args...), log: filepath.Join(l.Dir, "log", name+".out")}
+	// The lab outlives no test, and cleaning up must not hang on the test's context.
+	p := &proc{cmd: exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(l.bin, program), args...), log: filepath.Join(l.Dir, "log", name+".out")}
 	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +210,7 @@ func (l *Lab) end(t *testing.T, name string, signal syscall.Signal) {
 	_ = p.cmd.Wait()
 	poll(t, "the end of "+name, func() error {
 		if err := syscall.Kill(group, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("its group is still there: %v", err)
+			return fmt.Errorf("its group is still there: %w", errors.Join(err, errStill))
 		}
 		return nil
 	})
@@ -244,7 +247,7 @@ func poll(t *testing.T, what string, ready func() error) {
 }
 
 func dial(port string) error {
-	c, err := net.DialTimeout("tcp4", "127.0.0.1:"+port, time.Second)
+	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "tcp4", "127.0.0.1:"+port)
 	if err != nil {
 		return err
 	}
@@ -256,7 +259,7 @@ func freePorts(t *testing.T, n int) []string {
 	t.Helper()
 	var out []string
 	for range n {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
