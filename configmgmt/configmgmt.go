@@ -41,8 +41,9 @@ type Driver interface {
 	// mean that nothing was started.
 	Plan(ctx context.Context, r Request) (Handle, error)
 	Apply(ctx context.Context, r Request) (Handle, error)
-	// Poll tells how far a run is. While it runs it costs one or two requests. ErrHostAway without
-	// Over means that the run may still go on behind a broken network.
+	// Poll tells how far a run is. While it runs it costs one or two requests; before a run is called
+	// Lost it is looked at twice, some seconds apart. ErrHostAway without Over means that the run may
+	// still go on behind a broken network.
 	Poll(ctx context.Context, h Handle) (Report, error)
 	// Cancel ends a run, and returns when nothing of it works any more. A run that is over is success.
 	// What it had already done stays done: Poll then says Lost, unless it finished first.

@@ -7,7 +7,7 @@ import (
 
 // The ways in which configuration management fails. Test with errors.Is.
 var (
-	ErrUnreachable = errors.New("configuration management unreachable")                           // no answer from salt-api
+	ErrUnreachable = errors.New("configuration management unreachable")                           // no answer from salt-api, or the context ended
 	ErrServer      = errors.New("configuration management answered with a server error")          // 5xx, or it failed by itself
 	ErrCertificate = errors.New("certificate of configuration management not trusted")            // chain not from the given CA
 	ErrDenied      = errors.New("configuration management refused the login or the permission")   // 401, 403, SSH key refused

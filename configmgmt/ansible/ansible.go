@@ -202,7 +202,11 @@ func (d *Driver) Ping(ctx context.Context) (configmgmt.Status, error) {
 	return s, nil
 }
 
-// program is the error of something on the worker itself.
+// program is the error of something on the worker itself, or of a context that ended.
 func program(op, host string, err error) error {
-	return &configmgmt.Error{Kind: configmgmt.ErrProgram, Op: op, Host: host, Err: err}
+	kind := configmgmt.ErrProgram
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		kind = configmgmt.ErrUnreachable // as every driver says it
+	}
+	return &configmgmt.Error{Kind: kind, Op: op, Host: host, Err: err}
 }

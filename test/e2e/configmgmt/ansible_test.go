@@ -220,7 +220,7 @@ func until(t *testing.T, what string, try func() error) {
 	t.Helper()
 	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := try()
@@ -268,7 +268,7 @@ func (h *sshHost) processes(t *testing.T, job string) []int {
 
 func ansibleHarness(h *sshHost) configmgmttest.Harness {
 	return configmgmttest.Harness{
-		Open: h.open, Host: h,
+		Open: h.open, Host: h, Within: 3 * time.Minute, Every: 100 * time.Millisecond,
 		Spec: func(k configmgmttest.Kind) configmgmt.Spec {
 			return configmgmt.Spec{Ansible: &configmgmt.AnsibleSpec{Playbook: string(k) + ".yml", Groups: []string{"servers"}, Vars: map[string]any{"text": "hello"}}}
 		},

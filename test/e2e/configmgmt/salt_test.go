@@ -132,7 +132,7 @@ func startSalt(t *testing.T) *minion {
 
 func saltHarness(m *minion) configmgmttest.Harness {
 	return configmgmttest.Harness{
-		Open: m.open, Host: m,
+		Open: m.open, Host: m, Within: 3 * time.Minute, Every: 250 * time.Millisecond,
 		Spec: func(k configmgmttest.Kind) configmgmt.Spec {
 			return configmgmt.Spec{Salt: &configmgmt.SaltSpec{States: []string{string(k)}}}
 		},
