@@ -77,6 +77,7 @@ func start(t *testing.T) *world {
 	w.write(t, "key", "")
 	w.options = ansible.Options{Dir: filepath.Join(w.dir, "worker"), Project: filepath.Join(w.dir, "project"), Bin: filepath.Join(w.dir, "bin"),
 		User: "root", KeyFile: filepath.Join(w.dir, "key")}
+	t.Cleanup(func() { w.sweep(t, "/runs/") }) // what a test that failed left behind
 	w.Rekey(t)
 	return w
 }
@@ -157,7 +158,14 @@ func (w *world) Start(t *testing.T)   { w.write(t, "up", "") }
 // kill kills every process of a run at once, as a power cut does.
 func (w *world) kill(t *testing.T, run configmgmt.Handle) {
 	t.Helper()
-	found := false
+	if !w.sweep(t, "/runs/"+run.Job+"\x00") {
+		t.Fatal("the run has no processes")
+	}
+}
+
+// sweep kills the processes whose run folder goes on like this below the worker's, until there are none.
+func (w *world) sweep(t *testing.T, below string) (found bool) {
+	t.Helper()
 	for gone := false; !gone; {
 		environs, err := filepath.Glob("/proc/[0-9]*/environ")
 		if err != nil {
@@ -166,7 +174,7 @@ func (w *world) kill(t *testing.T, run configmgmt.Handle) {
 		gone = true
 		for _, path := range environs {
 			env, err := os.ReadFile(path)
-			if err != nil || !strings.Contains(string(env), "CAGENUT_RUN="+w.options.Dir+"/runs/"+run.Job) {
+			if err != nil || !strings.Contains(string(env), "CAGENUT_RUN="+w.options.Dir+below) {
 				continue
 			}
 			var pid int
@@ -177,9 +185,7 @@ func (w *world) kill(t *testing.T, run configmgmt.Handle) {
 			gone, found = false, true
 		}
 	}
-	if !found {
-		t.Fatal("the run has no processes")
-	}
+	return found
 }
 
 func (w *world) spec(k configmgmttest.Kind) configmgmt.Spec {

@@ -118,7 +118,12 @@ KbdInteractiveAuthentication no
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { h.Stop(t) })
+	t.Cleanup(func() {
+		h.Stop(t)
+		for _, pid := range h.processes(t, "") { // what a test that failed left behind
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
 	h.Start(t)
 	return h
 }
@@ -244,7 +249,7 @@ func (h *sshHost) open(t *testing.T) configmgmt.Driver {
 	return d
 }
 
-// processes gives the processes of a run, by the mark that they bear.
+// processes gives the processes of a run, or of all for "", by the mark that they bear.
 func (h *sshHost) processes(t *testing.T, job string) []int {
 	t.Helper()
 	environs, err := filepath.Glob("/proc/[0-9]*/environ")
@@ -254,7 +259,10 @@ func (h *sshHost) processes(t *testing.T, job string) []int {
 	var out []int
 	for _, path := range environs {
 		env, err := os.ReadFile(path)
-		if err != nil || !slices.Contains(strings.Split(string(env), "\x00"), "CAGENUT_RUN="+h.worker+"/runs/"+job) {
+		if err != nil || !slices.ContainsFunc(strings.Split(string(env), "\x00"), func(v string) bool {
+			run, ok := strings.CutPrefix(v, "CAGENUT_RUN="+h.worker+"/runs/")
+			return ok && (job == "" || run == job)
+		}) {
 			continue
 		}
 		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
