@@ -275,7 +275,8 @@ func (s *suite) enroll(t *testing.T) {
 			return err
 		}
 		e := kind(t, err, configmgmt.ErrFingerprint)
-		if !strings.Contains(e.Detail, other(right)) {
+		plain := strings.NewReplacer(":", "") // colons are a matter of taste
+		if !strings.Contains(plain.Replace(e.Detail), plain.Replace(other(right))) {
 			t.Errorf("error %q does not name the fingerprint that was phoned home", e)
 		}
 		return nil

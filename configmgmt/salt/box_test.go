@@ -70,7 +70,7 @@ func (w *world) pem() string { return saltsim.Key(fmt.Sprint("srv-101 ", w.key.L
 
 func (w *world) Target() configmgmt.Target { return configmgmt.Target{Name: "srv-101"} }
 
-func (w *world) Fingerprint(*testing.T) string { return salt.Fingerprint(w.pem()) }
+func (w *world) Fingerprint(*testing.T) string { return saltsim.Fingerprint(w.pem()) }
 
 func (w *world) Rekey(t *testing.T) {
 	w.Stop(t)

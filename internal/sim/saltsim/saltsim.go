@@ -156,6 +156,18 @@ func Key(seed string) string {
 	return b.String()
 }
 
+// Fingerprint is what a minion says of its key, and its host phones home: SHA-256 over the lines
+// between the dashes, in pairs of digits with colons.
+func Fingerprint(key string) string {
+	lines := strings.Split(strings.TrimSpace(key), "\n")
+	sum := sha256.Sum256([]byte(strings.Join(lines[1:len(lines)-1], "\n") + "\n"))
+	pairs := make([]string, 0, len(sum))
+	for _, b := range sum {
+		pairs = append(pairs, fmt.Sprintf("%02x", b))
+	}
+	return strings.Join(pairs, ":")
+}
+
 // Start starts a minion with a key: it asks the master to be let in.
 func (s *Server) Start(id, key string) error {
 	return s.change(event{Kind: "start", Minion: id, Key: key})

@@ -222,7 +222,9 @@ func (l *Lab) end(t *testing.T, name string, signal syscall.Signal) {
 
 func (l *Lab) wait(t *testing.T, name string, ready func() error) {
 	t.Helper()
-	poll(t, name+" to be ready", ready)
+	if poll(t, name+" to be ready", ready); t.Failed() {
+		t.FailNow()
+	}
 }
 
 // poll tries again until there is no error, for a minute.
