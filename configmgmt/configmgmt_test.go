@@ -107,12 +107,12 @@ func TestSpecProblems(t *testing.T) {
 func TestFingerprint(t *testing.T) {
 	const plain = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 	colons := "00:11:22:33:44:55:66:77:88:99:AA:bb:cc:dd:ee:ff:00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff"
-	for _, in := range []string{plain, strings.ToUpper(plain), colons, " " + colons + "\n"} {
+	for _, in := range []string{plain, strings.ToUpper(plain), colons, " " + colons + "\n", "local:\n    " + colons + "\n"} {
 		if got, err := configmgmt.Fingerprint(in); err != nil || got != plain {
 			t.Errorf("Fingerprint(%q) = %q, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", plain[2:], plain + "00", strings.Replace(plain, "00", "zz", 1)} {
+	for _, in := range []string{"", plain[2:], plain + "00", "remote: " + plain, strings.Replace(plain, "00", "zz", 1)} {
 		if got, err := configmgmt.Fingerprint(in); err == nil {
 			t.Errorf("Fingerprint(%q) = %q, want an error", in, got)
 		}

@@ -40,9 +40,14 @@ func Words(s string) string {
 }
 
 // Fingerprint brings the SHA-256 fingerprint of a minion's key into one form: 64 lower-case
-// hexadecimal digits. Colons and letter case do not matter.
+// hexadecimal digits. Colons and letter case do not matter, nor does what salt-call prints before it
+// ("local:", on a line of its own).
 func Fingerprint(s string) (string, error) {
-	plain := strings.ToLower(strings.ReplaceAll(strings.TrimSpace(s), ":", ""))
+	plain := strings.TrimSpace(s)
+	if f := strings.Fields(plain); len(f) == 2 && f[0] == "local:" {
+		plain = f[1]
+	}
+	plain = strings.ToLower(strings.ReplaceAll(plain, ":", ""))
 	if b, err := hex.DecodeString(plain); err != nil || len(b) != 32 {
 		return "", fmt.Errorf("fingerprint %q: want 64 hexadecimal digits, as `salt-call --local key.finger` prints them", s)
 	}

@@ -151,15 +151,15 @@ func (l *Lab) StopMinion(t *testing.T, id string) {
 // Host gives the path of a file that the states of a minion use.
 func (l *Lab) Host(id, name string) string { return filepath.Join(l.Dir, "hosts", id, name) }
 
-// Key asks the minion itself for its fingerprint, as the phone-home script on a host does.
+// Key gives what the minion's own key.finger prints, as the phone-home script on a host sends it.
 func (l *Lab) Key(t *testing.T, id string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), filepath.Join(l.bin, "salt-call"), "-c", filepath.Join(l.Dir, "n", id, "etc"),
-		"--local", "--out=newline_values_only", "key.finger").Output()
+		"--local", "key.finger").Output()
 	if err != nil {
 		t.Fatalf("salt-call: %v", err)
 	}
-	return strings.TrimSpace(string(out))
+	return string(out)
 }
 
 // File writes a file of the lab.
