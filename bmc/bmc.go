@@ -44,8 +44,13 @@ type Endpoint struct {
 	Pin string `json:"pin,omitempty"`
 	// CA is PEM; when set, the chain is verified against it instead of the pin.
 	CA string `json:"ca,omitempty"`
-	// System chooses a system by its Redfish Id on a BMC that serves several; empty: the only one.
+	// System chooses a system by its Redfish Id on a BMC that serves several.
 	System string `json:"system,omitempty"`
+	// Serial chooses the system with this serial on a BMC that serves several, when System is empty.
+	// It proves nothing: the caller compares the serial in Identity, which is of the same system.
+	Serial string `json:"serial,omitempty"`
+	// OldCiphers also offers the RSA key exchange that old BMCs need (iLO 4, iDRAC 7 and 8).
+	OldCiphers bool `json:"old_ciphers,omitempty"`
 }
 
 // Credentials log in to a BMC. The password never appears in any String, log or error.
@@ -68,6 +73,7 @@ type Identity struct {
 	Model        string `json:"model"`
 	Firmware     string `json:"bmc_firmware"`
 	Fingerprint  string `json:"fingerprint,omitempty"` // of the certificate shown, see Endpoint.Pin
+	System       string `json:"system,omitempty"`      // URI of the system whose serial it is
 	// OtherSerials are further serials of the same machine (the board's, the chassis'), so that an
 	// error can say "that is the board's serial".
 	OtherSerials map[string]string `json:"other_serials,omitempty"`

@@ -27,7 +27,7 @@ type Opener struct {
 	observe  func(broker.Observation)
 
 	mu     sync.Mutex
-	caches map[string]*reader.Cache // by address: an unchanged machine is read cheaply
+	caches map[string]cache // by address: an unchanged machine is read cheaply
 }
 
 // Options are what all BMCs of a worker share.
@@ -42,7 +42,7 @@ type Options struct {
 func New(o Options) *Opener {
 	return &Opener{
 		pool: broker.NewPool(), allow: o.Allow, stateDir: o.StateDir, limits: o.Limits, observe: o.Observe,
-		caches: map[string]*reader.Cache{},
+		caches: map[string]cache{},
 	}
 }
 
@@ -56,7 +56,7 @@ func (o *Opener) Open(ctx context.Context, e bmc.Endpoint, c bmc.Credentials) (b
 		if err != nil {
 			return nil, err
 		}
-		return redfish.New(conn, redfish.Options{System: e.System, Cache: o.cache(e.Address)}), nil
+		return redfish.New(conn, redfish.Options{System: e.System, Serial: e.Serial, Cache: o.cache(e, conn.Fingerprint())}), nil
 	case bmc.IPMI:
 		guard, err := o.pool.Guard(e.Address, o.limits, nil)
 		if err != nil {
@@ -67,15 +67,25 @@ func (o *Opener) Open(ctx context.Context, e bmc.Endpoint, c bmc.Credentials) (b
 	return nil, fmt.Errorf("BMC %s: there is no driver for protocol %q", e.Address, e.Protocol)
 }
 
-func (o *Opener) cache(address string) *reader.Cache {
+// cache holds what was read of one machine, which its certificate tells from another at the address.
+type cache struct {
+	fingerprint string
+	*reader.Cache
+}
+
+// cache gives the answers of earlier readings. At first contact nothing is known of the machine.
+func (o *Opener) cache(e bmc.Endpoint, fingerprint string) *reader.Cache {
+	if e.Pin == "" || fingerprint == "" {
+		return nil
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	c := o.caches[address]
-	if c == nil {
-		c = reader.NewCache()
-		o.caches[address] = c
+	c := o.caches[e.Address]
+	if c.Cache == nil || c.fingerprint != fingerprint {
+		c = cache{fingerprint, reader.NewCache()}
+		o.caches[e.Address] = c
 	}
-	return c
+	return c.Cache
 }
 
 // CloseIdle logs out of BMCs that nobody used for the given time.

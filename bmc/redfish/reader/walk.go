@@ -252,7 +252,7 @@ func (w *walker) visit(ctx context.Context, it item) {
 	var e *cached
 	var fail *failure
 	if expand != "" {
-		e, fail = w.fetch(ctx, keyOf(it.path)+"?$expand="+expand)
+		e, fail = w.fetch(ctx, keyOf(it.path)+"?$expand="+expand, it.rank == rankMachine)
 		if fail != nil && fail.aboutRequest() {
 			w.mu.Lock()
 			w.expandMissed()
@@ -261,7 +261,7 @@ func (w *walker) visit(ctx context.Context, it item) {
 		}
 	}
 	if expand == "" {
-		e, fail = w.fetchEither(ctx, it.path)
+		e, fail = w.fetchEither(ctx, it.path, it.rank == rankMachine)
 	}
 	defer func(asked string) {
 		w.mu.Lock()
@@ -277,7 +277,7 @@ func (w *walker) visit(ctx context.Context, it item) {
 		}
 		if path != it.path {
 			it.path, it.key = path, keyOf(path)
-			e, fail = w.fetchEither(ctx, path)
+			e, fail = w.fetchEither(ctx, path, it.rank == rankMachine)
 		}
 	}
 	w.mu.Lock()
@@ -298,13 +298,13 @@ const maxSlashTries = 3
 
 // fetchEither fetches a path with or without its last slash: there are services that know their
 // resources by one of the two only. Which one is learnt from the first answers.
-func (w *walker) fetchEither(ctx context.Context, path string) (*cached, *failure) {
+func (w *walker) fetchEither(ctx context.Context, path string, whole bool) (*cached, *failure) {
 	w.mu.Lock()
 	if w.slash && !strings.HasSuffix(path, "/") && !strings.Contains(path, "?") {
 		path += "/"
 	}
 	w.mu.Unlock()
-	e, fail := w.fetch(ctx, path)
+	e, fail := w.fetch(ctx, path, whole)
 	if fail == nil || fail.status/100 != 3 && fail.reason != ReasonNotFound || strings.Contains(path, "?") {
 		return e, fail
 	}
@@ -321,7 +321,7 @@ func (w *walker) fetchEither(ctx context.Context, path string) (*cached, *failur
 	if !try {
 		return nil, fail
 	}
-	e, again := w.fetch(ctx, other)
+	e, again := w.fetch(ctx, other, whole)
 	if again != nil {
 		return nil, fail
 	}
