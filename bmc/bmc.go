@@ -22,6 +22,7 @@ package bmc
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -194,15 +195,23 @@ type ManagerSettings struct {
 	Hostname   string    `json:"hostname,omitempty"`
 	NTPServers []string  `json:"ntp_servers,omitempty"`
 	DNSServers []string  `json:"dns_servers,omitempty"`
-	Syslog     string    `json:"syslog,omitempty"` // host:port
+	Syslog     string    `json:"syslog,omitempty"`      // host:port; read in the form of SyslogAddress
+	AlsoSyslog []string  `json:"also_syslog,omitempty"` // further servers that it sends to; never written
 	TimeZone   string    `json:"time_zone,omitempty"`
 	Clock      time.Time `json:"clock,omitzero"` // the BMC's clock when read; on write: set to now when it is off
 	NTPEnabled *bool     `json:"ntp_enabled,omitempty"`
 }
 
+// SendsTo tells whether a syslog server is among those that the BMC sends to.
+func (s ManagerSettings) SendsTo(syslog string) bool {
+	want := SyslogAddress(syslog)
+	return want == SyslogAddress(s.Syslog) || slices.Contains(s.AlsoSyslog, want)
+}
+
 // Settings reads and writes the BMC's own settings.
 type Settings interface {
-	// ManagerSettings reads them. Unsupported names the fields that this BMC does not have.
+	// ManagerSettings reads them. Unsupported names the fields that this BMC does not have. Of several
+	// syslog servers, Syslog is one that SetManagerSettings made, else the first.
 	ManagerSettings(ctx context.Context) (s ManagerSettings, unsupported []string, err error)
 	// SetManagerSettings writes the non-empty fields of s and no other.
 	SetManagerSettings(ctx context.Context, s ManagerSettings) error

@@ -312,6 +312,33 @@ func TestSyslog(t *testing.T) {
 	}
 }
 
+// A profile need not name the port, a BMC need not write an address as the profile does, and other
+// people's servers stay: all this is no difference, and never another subscription.
+func TestSyslogIsThere(t *testing.T) {
+	s := newService(t)
+	s.edit("/redfish/v1", obj{"EventService": link("/redfish/v1/EventService")})
+	const all = "/redfish/v1/EventService/Subscriptions"
+	s.edit("/redfish/v1/EventService", obj{"Subscriptions": link(all)})
+	s.edit(all, obj{"Members": links(all+"/1", all+"/2", all+"/3")})
+	s.edit(all+"/1", obj{"Destination": "syslog://[2001:DB8:0::9]:514", "Protocol": "SyslogUDP", "Context": "a person's"})
+	s.edit(all+"/2", obj{"Destination": "syslog://LOG.example:514", "Protocol": "SyslogUDP", "Context": "cagenut"})
+	s.edit(all+"/3", obj{"Destination": "syslog://192.0.2.9:1514", "Protocol": "SyslogTCP", "Context": "a person's"})
+	c := controller(t, s)
+	now, _, err := c.ManagerSettings(t.Context())
+	if err != nil || now.Syslog != "log.example:514" {
+		t.Errorf("syslog %q and %v, %v; want ours first", now.Syslog, now.AlsoSyslog, err)
+	}
+	for _, want := range []string{"log.example", "LOG.example:514", "2001:db8::9", "192.0.2.9:1514"} {
+		if !now.SendsTo(want) {
+			t.Errorf("%+v is said not to send to %s", now, want)
+		}
+		ask(t, s, func() error { return c.SetManagerSettings(t.Context(), bmc.ManagerSettings{Syslog: want}) })
+	}
+	if now.SendsTo("192.0.2.9") {
+		t.Error("another port is another server")
+	}
+}
+
 func TestBIOS(t *testing.T) {
 	s := newService(t)
 	c := controller(t, s)
