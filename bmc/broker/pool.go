@@ -76,6 +76,7 @@ type Pool struct {
 type poolKey struct {
 	host, pin, ca string
 	user, pass    string
+	tls           string
 	explicit      bool
 }
 
@@ -145,7 +146,8 @@ func (p *Pool) end(ctx context.Context, l *link) error {
 }
 
 func keyOf(t target) poolKey {
-	return poolKey{host: t.host, pin: t.pin, ca: t.Endpoint.CA, user: t.Credentials.User, pass: t.Credentials.Password, explicit: t.Explicit}
+	return poolKey{host: t.host, pin: t.pin, ca: t.Endpoint.CA, user: t.Credentials.User, pass: t.Credentials.Password,
+		tls: fmt.Sprint(t.TLS), explicit: t.Explicit}
 }
 
 func (p *Pool) putBack(ctx context.Context, key poolKey, l *link) error {

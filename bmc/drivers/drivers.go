@@ -14,6 +14,7 @@ import (
 	"github.com/cagenut/cagenut/bmc"
 	"github.com/cagenut/cagenut/bmc/broker"
 	"github.com/cagenut/cagenut/bmc/ipmi"
+	"github.com/cagenut/cagenut/bmc/quirks"
 	"github.com/cagenut/cagenut/bmc/redfish"
 	"github.com/cagenut/cagenut/bmc/redfish/reader"
 )
@@ -50,9 +51,13 @@ func New(o Options) *Opener {
 func (o *Opener) Open(ctx context.Context, e bmc.Endpoint, c bmc.Credentials) (bmc.Controller, error) {
 	switch e.Protocol {
 	case bmc.Redfish:
-		conn, err := o.pool.Dial(ctx, broker.Config{
+		cfg := broker.Config{
 			Endpoint: e, Credentials: c, Allow: o.allow, StateDir: o.stateDir, Limits: o.limits, Observe: o.observe,
-		})
+		}
+		if e.OldCiphers {
+			cfg.TLS.CipherSuites = quirks.OldCipherSuites()
+		}
+		conn, err := o.pool.Dial(ctx, cfg)
 		if err != nil {
 			return nil, err
 		}

@@ -1,7 +1,9 @@
 package drivers_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -88,5 +90,27 @@ func TestIdentityIsNotRemembered(t *testing.T) {
 		if id, dimm := read(); id.Serial != want || dimm != "DIMM-"+want {
 			t.Errorf("serial %s and memory %s, want those of %s", id.Serial, dimm, want)
 		}
+	}
+}
+
+// A BMC that knows RSA key exchange only is reached where its profile says so, and only there.
+func TestOldCiphers(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}} //nolint:gosec // such BMCs are
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	o := drivers.New(drivers.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	t.Cleanup(func() { _ = o.Close(t.Context()) })
+	for _, old := range []bool{false, true, false} {
+		c, err := o.Open(t.Context(), bmc.Endpoint{Protocol: bmc.Redfish, Address: strings.TrimPrefix(s.URL, "https://"), OldCiphers: old}, bmc.Credentials{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Identify(t.Context())
+		if reached := errors.Is(err, bmc.ErrUnsupported); reached != old { // it answers 404
+			t.Errorf("old ciphers %v: %v", old, err)
+		}
+		c.Close(t.Context())
 	}
 }

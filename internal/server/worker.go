@@ -157,8 +157,9 @@ func endpoints(site config.Site) (func(asset.Ref, plan.BMC) bmc.Endpoint, error)
 		}
 		ca = string(pem)
 	}
-	return func(_ asset.Ref, b plan.BMC) bmc.Endpoint {
-		e := bmc.Endpoint{Protocol: bmc.Protocol(b.Protocol), Address: b.Address, CA: ca}
+	return func(a asset.Ref, b plan.BMC) bmc.Endpoint {
+		e := bmc.Endpoint{Protocol: bmc.Protocol(b.Protocol), Address: b.Address, CA: ca,
+			System: b.System, Serial: a.Serial, OldCiphers: b.OldCiphers}
 		if _, err := netip.ParseAddr(b.Address); err == nil && site.BMCPort != 0 && e.Protocol == bmc.Redfish {
 			e.Address = net.JoinHostPort(b.Address, strconv.Itoa(site.BMCPort))
 		}
