@@ -145,8 +145,7 @@ func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
 	defer func() { _ = ctrl.Close(ctx) }()
 	id, err := prove(ctx, c, ctrl, want.Serial)
 	if errors.Is(err, bmc.ErrPasswordChange) {
-		length := passwordLength
-		next, perr := a.replacePassword(ctx, c, e, ctrl, length)
+		next, perr := a.replacePassword(ctx, c, e, ctrl, 0)
 		if perr != nil {
 			return Result{}, perr
 		}

@@ -183,6 +183,8 @@ type Media interface {
 type Accounts interface {
 	// Accounts lists the accounts; empty slots are left out.
 	Accounts(ctx context.Context) ([]Account, error)
+	// PasswordLengths gives how short and how long a password may be; 0 where the BMC does not say.
+	PasswordLengths(ctx context.Context) (least, most int, err error)
 	// SetPassword changes the password of the named account. It does not log in with the new one:
 	// the caller does, with a new Controller, before it trusts the change. A BMC that demands a
 	// change before anything else (PasswordChangeRequired) serves this call.

@@ -48,6 +48,11 @@ func (c *Controller) Accounts(ctx context.Context) ([]bmc.Account, error) {
 	return out, nil
 }
 
+// PasswordLengths gives IPMI 2.0's bound. Some BMCs keep only 16 characters and do not say so.
+func (c *Controller) PasswordLengths(ctx context.Context) (least, most int, err error) {
+	return 1, maxPassword, ctx.Err()
+}
+
 // SetPassword changes a user's password and has the BMC test it. IPMI 2.0 keeps at most 20
 // characters. A password that is so already is not written.
 func (c *Controller) SetPassword(ctx context.Context, user, password string) error {

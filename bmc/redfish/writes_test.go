@@ -248,6 +248,18 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
+func TestPasswordLengths(t *testing.T) {
+	s := newService(t)
+	c := controller(t, s)
+	if least, most, err := c.PasswordLengths(t.Context()); least != 0 || most != 0 || err != nil {
+		t.Errorf("PasswordLengths() = %d, %d, %v of a BMC that says nothing", least, most, err)
+	}
+	s.edit("/redfish/v1/AccountService", obj{"MinPasswordLength": 8, "MaxPasswordLength": 16})
+	if least, most, err := c.PasswordLengths(t.Context()); least != 8 || most != 16 || err != nil {
+		t.Errorf("PasswordLengths() = %d, %d, %v; want 8, 16", least, most, err)
+	}
+}
+
 func TestManagerSettings(t *testing.T) {
 	s := newService(t)
 	c := controller(t, s)
