@@ -138,7 +138,11 @@ type Candidate struct {
 type BMCs interface {
 	// Open logs in to the BMC. With an empty pin it is first contact: the certificate is accepted and
 	// reported in Identity.Fingerprint. The controller may be shared; Close returns it to the broker.
+	// Credentials that this BMC refused before are not sent again: bmc.ErrRefusedBefore.
 	Open(ctx context.Context, e bmc.Endpoint, c bmc.Credentials) (bmc.Controller, error)
+	// ForgetRefused lets these be sent again, when the BMC's login budget has room; false
+	// says that it has not and that nothing was forgotten.
+	ForgetRefused(e bmc.Endpoint, all []bmc.Credentials) bool
 }
 
 // Images are the firmware files as this worker can serve them.

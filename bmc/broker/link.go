@@ -130,7 +130,7 @@ func (l *link) send(ctx context.Context, r request) (reply, error) {
 			}
 			continue
 		case rep.status == http.StatusUnauthorized && a.mode == basicAuth:
-			l.host.guard.LoginRefused()
+			l.host.guard.LoginRefused(l.t.Credentials)
 		case (rep.status == http.StatusServiceUnavailable || rep.status == http.StatusTooManyRequests) && r.safe() && tries < l.t.Limits.Retries:
 			wait, ok := retryAfter(rep.header.Get("Retry-After"), l.t.Clock.Now())
 			if ok && wait <= l.t.Limits.RetryAfter {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/cagenut/cagenut/bmc"
 )
 
 const maxSessions = 2
@@ -96,7 +98,7 @@ func (p *Pool) Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		return nil, fmt.Errorf("dial %s: the pool is closed", t.host)
+		return nil, &bmc.Error{Kind: bmc.ErrClosed, Op: "dial", Host: t.host}
 	}
 	if l := p.idle[key]; l != nil {
 		delete(p.idle, key)

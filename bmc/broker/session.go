@@ -50,7 +50,7 @@ func (l *link) login(ctx context.Context, stale int) error {
 	if retired {
 		return &bmc.Error{Kind: bmc.ErrBadCredentials, Op: op, Host: l.t.host, Detail: "the password was changed through this connection; connect again with the new one"}
 	}
-	if err := l.host.guard.AllowLogin(l.t.host, op); err != nil {
+	if err := l.host.guard.AllowLogin(l.t.host, op, l.t.Credentials); err != nil {
 		return err
 	}
 	if l.t.BasicOnly {
@@ -74,7 +74,7 @@ func (l *link) login(ctx context.Context, stale int) error {
 			l.mu.Lock()
 			l.sessionsPath = path
 			l.mu.Unlock()
-			l.host.guard.LoginOK()
+			l.host.guard.LoginOK(l.t.Credentials)
 			if old.n != 0 {
 				l.host.use(old.n, false)
 			}
@@ -107,7 +107,7 @@ func (l *link) login(ctx context.Context, stale int) error {
 			kind = bmc.ErrBadCredentials
 		}
 		if errors.Is(kind, bmc.ErrBadCredentials) || errors.Is(kind, bmc.ErrRejected) {
-			l.host.guard.LoginRefused()
+			l.host.guard.LoginRefused(l.t.Credentials)
 		}
 		return &bmc.Error{Kind: kind, Op: op + " as " + l.t.Credentials.User, Host: l.t.host, Status: rep.status, Detail: l.hide(detail)}
 	}
@@ -216,11 +216,11 @@ func (l *link) useBasic(ctx context.Context, changeRequired bool) error {
 		case change:
 			l.demandChange(m)
 		case rep.status == http.StatusUnauthorized:
-			l.host.guard.LoginRefused()
+			l.host.guard.LoginRefused(l.t.Credentials)
 			detail, kind := classify(rep.status, rep.body)
 			return &bmc.Error{Kind: kind, Op: "log in as " + l.t.Credentials.User, Host: l.t.host, Status: rep.status, Detail: l.hide(detail)}
 		}
-		l.host.guard.LoginOK()
+		l.host.guard.LoginOK(l.t.Credentials)
 	}
 	l.mu.Lock()
 	l.mode = basicAuth

@@ -93,6 +93,13 @@ func (o *Opener) cache(e bmc.Endpoint, fingerprint string) *reader.Cache {
 	return c.Cache
 }
 
+// ForgetRefused lets the BMC be asked again with these credentials that it refused before, unless too many were
+// refused just now.
+func (o *Opener) ForgetRefused(e bmc.Endpoint, all []bmc.Credentials) bool {
+	guard, err := o.pool.Guard(e.Address, o.limits, nil)
+	return err == nil && guard.ForgetRefused(all...)
+}
+
 // CloseIdle logs out of BMCs that nobody used for the given time.
 func (o *Opener) CloseIdle(ctx context.Context, unused time.Duration) error {
 	return o.pool.CloseIdle(ctx, unused)

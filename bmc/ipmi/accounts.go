@@ -79,6 +79,7 @@ func (c *Controller) SetPassword(ctx context.Context, user, password string) err
 	if user == c.cfg.Credentials.User && password == c.cfg.Credentials.Password {
 		return nil
 	}
+	c.cfg.Guard.PasswordSet(bmc.Credentials{User: user, Password: password})
 	err = c.do(ctx, op, func(ctx context.Context) error {
 		_, err := c.c.SetUserPassword(ctx, id, password, long)
 		return err

@@ -3,6 +3,7 @@ package ipmi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -107,8 +108,8 @@ func TestLoginBudgetIsShared(t *testing.T) {
 	address := serve(t)
 	cfg := config(address)
 	cfg.Guard = broker.NewGuard(broker.Limits{FailedLogins: 2}, nil)
-	cfg.Credentials.Password = "wrong-one"
-	for range 2 {
+	for i := range 2 {
+		cfg.Credentials.Password = fmt.Sprint("wrong-one", i)
 		_, err := ipmi.Open(t.Context(), cfg)
 		if !errors.Is(err, bmc.ErrBadCredentials) || strings.Contains(err.Error(), "wrong-one") {
 			t.Errorf("a wrong password: %v", err)
@@ -117,6 +118,10 @@ func TestLoginBudgetIsShared(t *testing.T) {
 	cfg.Credentials.Password = password
 	if _, err := ipmi.Open(t.Context(), cfg); !errors.Is(err, bmc.ErrBreakerOpen) {
 		t.Errorf("after the budget: %v, want %v", err, bmc.ErrBreakerOpen)
+	}
+	cfg.Credentials.Password = "wrong-one1"
+	if _, err := ipmi.Open(t.Context(), cfg); !errors.Is(err, bmc.ErrRefusedBefore) {
+		t.Errorf("a wrong password again: %v, want %v", err, bmc.ErrRefusedBefore)
 	}
 }
 

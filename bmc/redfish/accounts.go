@@ -85,6 +85,7 @@ func (c *Controller) SetPassword(ctx context.Context, user, password string) err
 	if err != nil {
 		return err
 	}
+	c.conn.PasswordSet(user, password)
 	if err := c.change(ctx, path, etag, map[string]string{"Password": password}); err != nil {
 		return hide(err, password)
 	}
