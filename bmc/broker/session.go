@@ -157,7 +157,7 @@ func (l *link) openSession(ctx context.Context, path string) (reply, int, error)
 	if m, ok := has(messages(rep.body), "PasswordChangeRequired"); ok {
 		l.demandChange(m)
 	}
-	return rep, n, j.opened(n, s.at, uri)
+	return rep, n, j.opened(n, s.at, uri, key{Token: token, Pin: l.trust.fingerprint(), TLS: l.t.TLS})
 }
 
 func sessionURI(t target, rep reply) string {
@@ -269,6 +269,14 @@ func (l *link) drop(ctx context.Context, a auth, s session) error {
 	if l.t.Clock.Now().Sub(s.at) > l.t.Limits.SessionIdle && s.uri == "" {
 		return j.closed(s.n)
 	}
+	if s.uri != "" && s.key.Token != "" {
+		if done, err := l.dropByItself(ctx, s); done || err != nil {
+			return err
+		}
+		if l.t.Clock.Now().Sub(s.at) > l.t.Limits.SessionIdle {
+			return j.closed(s.n) // it had the time to end, and its token says so
+		}
+	}
 	uri := s.uri
 	if uri == "" {
 		var err error
@@ -287,6 +295,19 @@ func (l *link) drop(ctx context.Context, a auth, s session) error {
 		return j.closed(s.n)
 	}
 	return l.judge("DELETE "+uri, rep)
+}
+
+// dropByItself gives a session back with its own token. Not done means that the BMC does not take the
+// token any more: most likely the session has ended, but only a login can tell.
+func (l *link) dropByItself(ctx context.Context, s session) (done bool, err error) {
+	rep, err := l.wire(ctx, request{method: http.MethodDelete, path: s.uri}, auth{mode: tokenAuth, token: s.key.Token})
+	if err != nil {
+		return false, err
+	}
+	if rep.status >= 200 && rep.status < 300 || absent(rep.status) || rep.status == http.StatusGone {
+		return true, l.host.journal.closed(s.n)
+	}
+	return false, nil
 }
 
 // find looks for a session that was asked for and whose answer was lost: of our user, from our

@@ -93,6 +93,12 @@ func (o *Opener) cache(e bmc.Endpoint, fingerprint string) *reader.Cache {
 	return c.Cache
 }
 
+// CleanUp gives back the sessions that an earlier process of this worker left on BMCs. It may run beside
+// everything else. What it cannot give back, the next login to that BMC does.
+func (o *Opener) CleanUp(ctx context.Context) error {
+	return o.pool.CleanUp(ctx, broker.Config{Allow: o.allow, StateDir: o.stateDir, Limits: o.limits, Observe: o.observe})
+}
+
 // ForgetRefused lets the BMC be asked again with these credentials that it refused before, unless too many were
 // refused just now.
 func (o *Opener) ForgetRefused(e bmc.Endpoint, all []bmc.Credentials) bool {

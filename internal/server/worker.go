@@ -132,6 +132,12 @@ func siteWorker(ctx context.Context, c *config.Config, slug string, o Options) e
 		g.Go(func() error { return serveUntil(ctx, l, images.Handler()) })
 	}
 	g.Go(func() error {
+		if err := opener.CleanUp(ctx); err != nil && ctx.Err() == nil {
+			o.Log.Warn("BMC sessions of before the last end could not be given back; the next login to that BMC does it", "error", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
 		every(ctx, sessionLook, o.Log, "giving back BMC sessions", func(ctx context.Context) error {
 			return opener.CloseIdle(ctx, sessionIdle)
 		})
