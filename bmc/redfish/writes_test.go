@@ -456,6 +456,47 @@ func TestFirmware(t *testing.T) {
 	}
 }
 
+// The older push takes the file alone; targets are named beside it where the service has a place for them.
+func TestPlainPush(t *testing.T) {
+	const at, target = "/redfish/v1/UpdateService", "/redfish/v1/UpdateService/FirmwareInventory/BMC"
+	for name, tt := range map[string]struct {
+		service obj
+		want    []string
+		refused error
+	}{
+		"no place for targets": {service: obj{}, want: []string{"POST image"}},
+		"targets": {service: obj{"HttpPushUriTargets": []any{}}, want: []string{
+			`PATCH ` + at + ` {"HttpPushUriTargets":["` + target + `"]}`, "POST image", `PATCH ` + at + ` {"HttpPushUriTargets":[]}`}},
+		"somebody else's": {service: obj{"HttpPushUriTargets": []any{"/x"}, "HttpPushUriTargetsBusy": true}, refused: bmc.ErrBusy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			s.edit(at, obj{"HttpPushUri": at + "/plain", "MultipartHttpPushUri": nil, "Actions": obj{}})
+			s.edit(at, tt.service)
+			s.raw["POST "+at+"/plain"] = func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				s.wrote = append(s.wrote, "POST "+string(body))
+				w.Header().Set("Location", "/redfish/v1/TaskService/Tasks/1")
+				w.WriteHeader(http.StatusAccepted)
+			}
+			ref, err := controller(t, s).StartUpdate(t.Context(), bmc.FirmwareUpdate{Name: "fw.bin", Size: 5, Targets: []string{target},
+				Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("image")), nil }})
+			if !errors.Is(err, tt.refused) || err == nil && ref.URI != "/redfish/v1/TaskService/Tasks/1" {
+				t.Errorf("StartUpdate() = %+v, %v; want %v", ref, err, tt.refused)
+			}
+			var got []string
+			for _, w := range s.writes() {
+				if !strings.Contains(w, "/plain") {
+					got = append(got, w)
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("requests (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestTasks(t *testing.T) {
 	s := newService(t)
 	c := controller(t, s)
