@@ -288,6 +288,10 @@ func (w *walker) visit(ctx context.Context, it item) {
 	}
 	if !e.v.isObject() {
 		w.note(it.path, ReasonWrongType, "the answer is JSON, but not an object")
+		if e.v.isArray() { // what stands in it is not lost
+			w.add(it.key, e.v)
+			w.followAll(it, e.links)
+		}
 		return
 	}
 	w.take(it, e, expand != "")
@@ -372,7 +376,7 @@ func (w *walker) failed(it item, f *failure) {
 	if w.firstErr == nil {
 		w.firstErr = f.err
 	}
-	if it.quiet && f.reason == ReasonNotFound {
+	if it.quiet && (f.reason == ReasonNotFound || it.guess && quietly[f.reason]) {
 		return
 	}
 	w.note(it.path, f.reason, f.detail)
@@ -381,6 +385,9 @@ func (w *walker) failed(it item, f *failure) {
 		w.stop(f.reason)
 	}
 }
+
+// quietly are failures of what was only taken for a link.
+var quietly = map[string]bool{ReasonUnsupported: true, ReasonRejected: true, ReasonHTML: true, ReasonMalformed: true, ReasonForbidden: true}
 
 // take adds a fetched resource and queues what it links to. Call with mu held.
 func (w *walker) take(it item, e *cached, expanded bool) {
@@ -391,13 +398,13 @@ func (w *walker) take(it item, e *cached, expanded bool) {
 		w.settingsFound(it, settingsPath, e.v)
 	}
 	members := e.v.get("Members")
-	if !members.exists() {
+	if !members.exists() || members.isObject() && members.first("@odata.id", "href") != "" {
 		w.add(it.key, e.v)
 		w.followAll(it, e.links)
 		w.noteBad(e.bad)
 		return
 	}
-	if !members.isArray() {
+	if !members.isArray() && !members.isObject() {
 		w.note(it.path, ReasonWrongType, "Members is not an array")
 		return
 	}
@@ -455,12 +462,18 @@ func (w *walker) followAll(it item, all []link) {
 		if w.seen[l.key] || memberLike(l) {
 			continue
 		}
-		if rank, ok := w.wants(l, it); ok {
+		if rank, ok := w.wants(l, it); ok && !l.guess {
 			w.push(item{link: l, rank: rank, depth: it.depth + 1})
 		}
 	}
 	for _, l := range all {
-		if w.seen[l.key] || !memberLike(l) {
+		// Plain strings come after everything else: what they lead to mostly has a real link somewhere.
+		if l.guess && !w.seen[l.key] && w.opt.Scope == bmc.ScopeComplete && !w.skip.Match(l.key) {
+			w.later = append(w.later, item{link: l, rank: rankRest, depth: it.depth + 1, quiet: true})
+		}
+	}
+	for _, l := range all {
+		if w.seen[l.key] || !memberLike(l) || l.guess {
 			continue
 		}
 		rank, ok := w.wants(l, it)
