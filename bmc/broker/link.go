@@ -36,7 +36,6 @@ type link struct {
 	changeRequired bool
 	changeAt       string
 	retired        bool
-	spoiled        bool // the BMC showed another certificate: good for nothing more
 	strange        bool // another certificate was shown: nothing more is sent here
 	ended          bool
 	leftErr        error // why sessions of an earlier process are still there
@@ -183,11 +182,6 @@ func (l *link) wire(ctx context.Context, r request, a auth) (rep reply, err erro
 			e.Detail = "no complete answer within " + timeout.String()
 		}
 		kind, err = e.Kind, e
-		if errors.Is(kind, bmc.ErrPinChanged) {
-			l.mu.Lock()
-			l.spoiled = true
-			l.mu.Unlock()
-		}
 	}
 	if errors.Is(kind, bmc.ErrPinChanged) {
 		l.mu.Lock()

@@ -61,12 +61,17 @@ func (c *Controller) unproved(inv *bmc.Inventory) (bmc.Unread, error) {
 	return inv.Unread[0], cmp.Or(kinds[inv.Unread[0].Reason], bmc.ErrMalformed)
 }
 
-// Read gives everything in the scope that the BMC knows.
+// Read gives everything in the scope that the BMC knows; of a BMC with several nodes, of the one that was
+// asked for.
 func (c *Controller) Read(ctx context.Context, scope bmc.Scope) (*bmc.Inventory, error) {
 	if scope == bmc.ScopeIdentity {
 		return c.identify(ctx)
 	}
-	return c.read(ctx, scope, c.cache)
+	inv, err := c.read(ctx, scope, c.cache)
+	if err == nil && (c.system != "" || c.serial != "") {
+		onlyNode(inv)
+	}
+	return inv, err
 }
 
 func (c *Controller) read(ctx context.Context, scope bmc.Scope, cache *reader.Cache) (*bmc.Inventory, error) {

@@ -153,6 +153,7 @@ func TestNodes(t *testing.T) {
 		}
 	}
 	s.edit("/redfish/v1/Systems", obj{"Members": links(nodes...)})
+	s.edit("/redfish/v1/Managers/BMC", obj{"Links": obj{"ManagerForServers": links(nodes...)}})
 	s.edit("/redfish/v1/Chassis", obj{"Members": links("/redfish/v1/Chassis/Box")})
 	s.edit("/redfish/v1/Chassis/Box", obj{"@odata.type": "#Chassis.v1_9_0.Chassis", "Id": "Box", "SerialNumber": "SN-BOX",
 		"Links": obj{"ComputerSystems": links(nodes...)}})
@@ -195,6 +196,19 @@ func TestNodes(t *testing.T) {
 				t.Errorf("proved %q", id.System)
 			}
 		})
+	}
+	for n, node := range nodes {
+		dimm := fmt.Sprintf("DIMM-%d", n+1)
+		s.edit(node, obj{"Memory": link(node + "/Memory")})
+		s.edit(node+"/Memory", obj{"Members": links(node + "/Memory/1")})
+		s.edit(node+"/Memory/1", obj{"@odata.type": "#Memory.v1_9_0.Memory", "Id": "1", "SerialNumber": dimm, "CapacityMiB": 1024})
+	}
+	inv, err := controllerOf(t, s, redfish.Options{Serial: "SN-N3"}).Read(t.Context(), bmc.ScopeHardware)
+	if err != nil || len(inv.Systems) != 1 || inv.Systems[0].ID != "N3" || len(inv.Memory) != 1 || inv.Memory[0].Serial != "DIMM-3" || len(inv.Chassis) != 1 {
+		t.Errorf("Read() of one node: %+v, %v", inv, err)
+	}
+	if inv, err := controllerOf(t, s, redfish.Options{}).Read(t.Context(), bmc.ScopeHardware); err != nil || len(inv.Memory) != 4 {
+		t.Errorf("Read() of the whole BMC: %+v, %v", inv, err)
 	}
 	none := controllerOf(t, s, redfish.Options{System: "N9"})
 	if id, err := none.Identify(t.Context()); !errors.Is(err, bmc.ErrRejected) || !strings.Contains(err.Error(), "no system N9, but N1, N2, N3, N4") {

@@ -31,11 +31,11 @@ func classify(name string) valueClass {
 	lower := strings.ToLower(name)
 	n := separators.Replace(lower)
 	switch {
-	case strings.Contains(n, "serialn") || strings.HasSuffix(n, "serial") || strings.Contains(n, "servicetag") || endsInWord(name, "SN"):
+	case strings.Contains(n, "serialn") || strings.HasSuffix(n, "serial") || strings.Contains(n, "servicetag") || strings.HasPrefix(n, "sernum") || n == "s/n" || endsInWord(name, "SN"):
 		return classSerial
 	case strings.Contains(n, "macaddr") || n == "mac" || strings.HasSuffix(lower, "_mac") || strings.HasSuffix(lower, " mac") || endsInWord(name, "MAC"):
 		return classMAC
-	case strings.HasSuffix(n, "revision"), strings.HasSuffix(n, "fwrev"), strings.HasSuffix(n, "fwver"), n == "firmware", n == "ver", n == "rev",
+	case strings.HasSuffix(n, "revision"), strings.HasSuffix(n, "fwrev"), strings.HasSuffix(n, "fwver"), strings.HasSuffix(n, "firmware"), n == "ver", n == "rev",
 		endsInWord(name, "Ver"), endsInWord(name, "Rev"), strings.HasSuffix(lower, "_ver"), strings.HasSuffix(lower, "_rev"):
 		return classVersion
 	case n == "osversion", n == "ipversion", strings.HasSuffix(lower, "_ipversion"):
@@ -149,8 +149,7 @@ func (b *builder) leftover() {
 		}
 		v := b.w.resources[key].v
 		if kind == "Assembly" {
-			b.assembly(key, v, known)
-			continue
+			b.assembly(key, v, known) // then what stands beside the list
 		}
 		b.component(key, kind, v, known)
 	}
