@@ -111,6 +111,9 @@ func TestOldCiphers(t *testing.T) {
 		if reached := errors.Is(err, bmc.ErrUnsupported); reached != old { // it answers 404
 			t.Errorf("old ciphers %v: %v", old, err)
 		}
+		if !old && !strings.Contains(err.Error(), "bmc.old_ciphers") {
+			t.Errorf("%v does not say what helps", err)
+		}
 		c.Close(t.Context())
 	}
 }
