@@ -108,7 +108,9 @@ type Secrets interface {
 	// that is pending (a crash may have come after the change), the factory's by serial, then by MAC.
 	Candidates(ctx context.Context, a asset.Ref, account string) ([]Candidate, error)
 	// Propose makes a new password durable as pending before the BMC is touched, and returns it.
-	// When one is pending already, that one is returned: a repeated call never makes a second.
+	// When one is pending already, that one is returned: a repeated call never makes a second, unless
+	// the pending one is longer than is asked for now. It then stays a candidate, since the BMC may
+	// have taken it after all.
 	Propose(ctx context.Context, a asset.Ref, account string, length int) (Candidate, error)
 	// Promote makes the pending password the current one, after a login with it. It is idempotent.
 	Promote(ctx context.Context, a asset.Ref, account string) error
@@ -121,6 +123,8 @@ type CandidateSource string
 const (
 	SourceCurrent CandidateSource = "current"
 	SourcePending CandidateSource = "pending"
+	SourceShared  CandidateSource = "shared"   // the one that all machines have, and that cannot be kept anew
+	SourceOlder   CandidateSource = "replaced" // pending once, and replaced by a shorter one
 	SourceFactory CandidateSource = "factory"
 )
 
@@ -134,7 +138,11 @@ type Candidate struct {
 type BMCs interface {
 	// Open logs in to the BMC. With an empty pin it is first contact: the certificate is accepted and
 	// reported in Identity.Fingerprint. The controller may be shared; Close returns it to the broker.
+	// Credentials that this BMC refused before are not sent again: bmc.ErrRefusedBefore.
 	Open(ctx context.Context, e bmc.Endpoint, c bmc.Credentials) (bmc.Controller, error)
+	// ForgetRefused lets these be sent again, when the BMC's login budget has room; false
+	// says that it has not and that nothing was forgotten.
+	ForgetRefused(e bmc.Endpoint, all []bmc.Credentials) bool
 }
 
 // Images are the firmware files as this worker can serve them.

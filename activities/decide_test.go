@@ -110,6 +110,8 @@ func TestSettingsDiffWritesOnlyTheBaseline(t *testing.T) {
 	}{
 		"already so": {now: bmc.ManagerSettings{Hostname: "SRV-101-oob", NTPServers: []string{"10.0.0.1"}, NTPEnabled: &on,
 			DNSServers: []string{"10.0.0.2"}, Syslog: "logs:514", Clock: clock.Add(20 * time.Second)}},
+		"written otherwise": {now: bmc.ManagerSettings{Hostname: "srv-101-oob", NTPServers: []string{"::ffff:10.0.0.1"}, NTPEnabled: &on,
+			DNSServers: []string{"10.0.0.2"}, Syslog: "other:514", AlsoSyslog: []string{"logs:514"}}},
 		"one field": {now: bmc.ManagerSettings{Hostname: "srv-101-oob", NTPServers: []string{"10.0.0.1"}, NTPEnabled: &on,
 			DNSServers: []string{"10.9.9.9"}, Syslog: "logs:514"}, write: bmc.ManagerSettings{DNSServers: []string{"10.0.0.2"}}, fields: "dns_servers"},
 		"NTP off": {now: bmc.ManagerSettings{Hostname: "srv-101-oob", NTPServers: []string{"10.0.0.1"}, NTPEnabled: &off,

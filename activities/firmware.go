@@ -170,15 +170,17 @@ func (a *Site) push(ctx context.Context, c Call, ctrl bmc.Controller, h firmware
 	if h.URI != "" {
 		u.Targets = []string{h.URI}
 	}
-	u.Open = func() (io.ReadCloser, error) {
-		content, _, err := a.Images.Open(ctx, h.Image.SHA256)
-		return content, err
+	if h.Image.Push != "pull" {
+		u.Open = func() (io.ReadCloser, error) {
+			content, _, err := a.Images.Open(ctx, h.Image.SHA256)
+			return content, err
+		}
 	}
 	if h.Image.Push != "multipart" {
 		u.ImageURI, err = a.Images.URL(ctx, h.Image.SHA256, h.Image.File, c.BMC.Address)
-		if err != nil {
+		if f := fault.From(err); err != nil && (h.Image.Push == "pull" || f.Code != fault.Unsupported) {
 			return Result{}, err
-		}
+		} // a site that serves no files pushes them
 	}
 	task, err := ctrl.StartUpdate(ctx, u)
 	if err != nil {

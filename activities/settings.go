@@ -112,7 +112,7 @@ func settingsDiff(want plan.WantSettings, now bmc.ManagerSettings, unsupported [
 	var write bmc.ManagerSettings
 	var diff []plan.Write
 	differs := func(field, before, after string, set func()) {
-		if after == "" || strings.EqualFold(before, after) || slices.Contains(unsupported, field) {
+		if after == "" || sameSetting(field, before, after) || slices.Contains(unsupported, field) {
 			return
 		}
 		set()
@@ -127,12 +127,22 @@ func settingsDiff(want plan.WantSettings, now bmc.ManagerSettings, unsupported [
 		})
 	}
 	differs("dns_servers", list(now.DNSServers), list(want.DNS), func() { write.DNSServers = want.DNS })
-	differs("syslog", now.Syslog, want.Syslog, func() { write.Syslog = want.Syslog })
+	if !now.SendsTo(want.Syslog) {
+		differs("syslog", now.Syslog, want.Syslog, func() { write.Syslog = want.Syslog })
+	}
 	if skew := now.Clock.Sub(clock); want.MaxClockSkew > 0 && !now.Clock.IsZero() &&
 		skew.Abs() > time.Duration(want.MaxClockSkew)*time.Second {
 		differs("clock", now.Clock.UTC().Format(time.RFC3339), "the time of writing", func() { write.Clock = clock })
 	}
 	return write, diff
+}
+
+// sameSetting compares what a value means: a BMC may write an address otherwise than the profile.
+func sameSetting(field, a, b string) bool {
+	if field == "ntp_servers" || field == "dns_servers" {
+		return bmc.SameAddresses(strings.Split(a, ", "), strings.Split(b, ", "))
+	}
+	return strings.EqualFold(a, b)
 }
 
 // wanted gives the unsupported fields that the baseline asks for.

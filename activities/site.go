@@ -86,19 +86,48 @@ func (a *Site) openAt(ctx context.Context, c Call, e bmc.Endpoint) (*login, erro
 	if len(candidates) == 0 {
 		return nil, fault.New(fault.NoSecret, "no password is known for account %s of serial %s", c.BMC.Account, c.Asset.Serial)
 	}
-	var tried []string
-	for _, candidate := range candidates {
-		ctrl, err := a.BMCs.Open(ctx, e, candidate.Credentials)
-		if err == nil {
-			return &login{Controller: ctrl, source: candidate.Source}, nil
-		}
-		if !errors.Is(err, bmc.ErrBadCredentials) {
-			return nil, err
-		}
-		tried = append(tried, string(candidate.Source))
+	l, before, tried, err := a.tryEach(ctx, c, e, candidates)
+	if l == nil && err == nil && len(before) > 0 && a.BMCs.ForgetRefused(e, credentialsOf(before)) {
+		// All were refused, some of them longer ago: since then somebody may have set the password.
+		l, _, _, err = a.tryEach(ctx, c, e, before)
+	}
+	if l != nil || err != nil {
+		return l, err
 	}
 	return nil, fault.New(fault.BadCredentials, "the BMC at %s refused account %s with every password known for it (%s)",
 		e.Address, c.BMC.Account, strings.Join(tried, ", "))
+}
+
+func credentialsOf(list []Candidate) []bmc.Credentials {
+	out := make([]bmc.Credentials, len(list))
+	for i, c := range list {
+		out[i] = c.Credentials
+	}
+	return out
+}
+
+// tryEach logs in with the first candidate that the BMC accepts. Without a login and an error all were
+// refused: tried says which, before are those for which that is known from an earlier call.
+//
+// Where there are more than the BMC's login budget, it is an error of class retry: the next call goes on
+// with the ones that were not tried.
+func (a *Site) tryEach(ctx context.Context, c Call, e bmc.Endpoint, candidates []Candidate) (l *login, before []Candidate, tried []string, err error) {
+	for _, candidate := range candidates {
+		ctrl, err := a.BMCs.Open(ctx, e, candidate.Credentials)
+		switch {
+		case err == nil:
+			return &login{Controller: ctrl, source: candidate.Source}, nil, nil, nil
+		case errors.Is(err, bmc.ErrRefusedBefore):
+			before = append(before, candidate)
+		case errors.Is(err, bmc.ErrBreakerOpen) && len(tried) > 0:
+			return nil, nil, nil, fault.Wrap(err, fault.Busy, "the BMC at %s refused account %s with %d of %d passwords known for it (%s): %v",
+				e.Address, c.BMC.Account, len(tried), len(candidates), strings.Join(tried, ", "), err)
+		case !errors.Is(err, bmc.ErrBadCredentials):
+			return nil, nil, nil, err
+		}
+		tried = append(tried, string(candidate.Source))
+	}
+	return nil, before, tried, nil
 }
 
 // prove reads the BMC's identity and stops when it is not the asset's.
@@ -145,8 +174,7 @@ func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
 	defer func() { _ = ctrl.Close(ctx) }()
 	id, err := prove(ctx, c, ctrl, want.Serial)
 	if errors.Is(err, bmc.ErrPasswordChange) {
-		length := passwordLength
-		next, perr := a.replacePassword(ctx, c, e, ctrl, length)
+		next, perr := a.replacePassword(ctx, c, e, ctrl, 0)
 		if perr != nil {
 			return Result{}, perr
 		}

@@ -19,9 +19,6 @@ const KindInstall = "install"
 // UntilHardware is the stage at which a machine is proved and staged.
 const UntilHardware = "hardware"
 
-// passwordLength is what IPMI 2.0 can store at most.
-const passwordLength = 20
-
 // Install composes one machine's part of an install, up to the stage until. It reads like the paper
 // procedure that it replaces. Items are what stands in the way, all at once: then there is no plan.
 //
@@ -37,8 +34,9 @@ func Install(f plan.Facts, p profile.Profile, images func(file string) (plan.Ima
 		Profile: fmt.Sprintf("%s@%d", p.Name, p.Version),
 		Vendor:  f.Manufacturer,
 		Status:  f.Status,
-		BMC:     plan.BMC{Protocol: p.BMC.Protocol, Address: f.OOB.Addr().String(), Account: p.BMC.Account},
-		Reads:   append(plan.Reads(f), in.profileRead()),
+		BMC: plan.BMC{Protocol: p.BMC.Protocol, Address: f.OOB.Addr().String(), Account: p.BMC.Account,
+			System: p.BMC.System, OldCiphers: p.BMC.OldCiphers, PasswordLength: p.BMC.PasswordLength},
+		Reads: append(plan.Reads(f), in.profileRead()),
 		Steps: []plan.Step{
 			in.preflight(),
 			in.identity(),
@@ -84,7 +82,7 @@ func (in *install) identity() plan.Step {
 		DeadlineSec: seconds(20 * time.Minute), Policy: PolicyBMCRead,
 		Want: plan.Encode(plan.WantIdentity{Serial: in.facts.Asset.Serial}),
 		Writes: []plan.Write{in.bmc("account "+in.profile.BMC.Account, "password",
-			fmt.Sprintf("generated, %d characters, never shown; only if the BMC demands it before it shows anything", passwordLength))},
+			fmt.Sprintf("generated, %d characters, never shown; only if the BMC demands it before it shows anything", in.profile.BMC.Password()))},
 		Evidence: []string{"identity"},
 	}
 }
@@ -121,9 +119,9 @@ func (in *install) credentials() plan.Step {
 		Title: "Give the BMC account a password of this machine's own",
 		Mode:  plan.Act, Place: plan.Site, Undo: plan.NoReturn,
 		DeadlineSec: seconds(20 * time.Minute), Policy: PolicyBMCWrite,
-		Want: plan.Encode(plan.WantCredentials{Account: account, Length: passwordLength}),
+		Want: plan.Encode(plan.WantCredentials{Account: account, Length: in.profile.BMC.Password()}),
 		Writes: []plan.Write{in.bmc("account "+account, "password",
-			fmt.Sprintf("generated, %d characters, never shown", passwordLength))},
+			fmt.Sprintf("generated, %d characters, never shown", in.profile.BMC.Password()))},
 	}
 }
 
