@@ -214,6 +214,9 @@ func (r *Runs) Command(ctx context.Context, id asset.ID, a operation.Action, c o
 		return operation.Reply{}, fault.New(fault.NotFound, "asset/%d does not run", id)
 	}
 	run := d.Runs[i]
+	if c.Step != "" && c.Step != run.Step {
+		return operation.Reply{}, fault.New(fault.Conflict, "%s: the command is for step %s, the run is at %q", a, c.Step, run.Step)
+	}
 	next := map[operation.Action]map[operation.State]operation.State{
 		operation.Pause:  {operation.Running: operation.Paused},
 		operation.Resume: {operation.Paused: operation.Running},

@@ -6,6 +6,7 @@ package apitest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,7 +30,13 @@ type MemoryStore struct {
 	firmware   []operation.FirmwareFile
 	audit      []operation.AuditEntry
 	histories  map[asset.ID]operation.InstallHistory
+	blobs      map[string]json.RawMessage
 	down       error
+
+	// Clock is the store's own.
+	Clock func() time.Time
+	// Sent tells whether the outbox was relayed: then nothing is aborted before its start.
+	Sent bool
 }
 
 type stored struct {
@@ -40,7 +47,8 @@ type stored struct {
 // NewMemoryStore makes an empty store.
 func NewMemoryStore() *MemoryStore {
 	return &MemoryStore{operations: map[operation.ID]*stored{}, tokens: map[[32]byte]operation.Token{},
-		beats: map[string]operation.Heartbeat{}, histories: map[asset.ID]operation.InstallHistory{}}
+		beats: map[string]operation.Heartbeat{}, histories: map[asset.ID]operation.InstallHistory{},
+		blobs: map[string]json.RawMessage{}, Clock: time.Now, Sent: true}
 }
 
 // Break makes every call fail with err, until Break(nil).
@@ -135,7 +143,9 @@ func (m *MemoryStore) holder(id asset.ID) (operation.Holder, bool) {
 		s := m.operations[op]
 		for _, r := range s.detail.Runs {
 			if r.Asset.ID == id && !r.State.Ended() {
-				return operation.Holder{Operation: s.request.ID, Asset: r.Asset, State: r.State, Actor: s.request.Actor}, true
+				t, _ := s.request.Plan.Target(id)
+				return operation.Holder{Operation: s.request.ID, Asset: r.Asset, State: r.State, Actor: s.request.Actor,
+					Step: r.Step, Account: t.BMC.Account}, true
 			}
 		}
 	}
@@ -272,11 +282,13 @@ func (m *MemoryStore) InstallHistories(context.Context, []asset.ID) (map[asset.I
 }
 
 // SaveHeartbeat keeps the last one of a worker.
-func (m *MemoryStore) SaveHeartbeat(_ context.Context, h operation.Heartbeat) error {
+func (m *MemoryStore) SaveHeartbeat(_ context.Context, h operation.Heartbeat) (time.Duration, error) {
 	unlock, err := m.lock()
 	defer unlock()
+	h.At = m.Clock()
+	h.SkewMS = h.Clock.Sub(h.At).Milliseconds()
 	m.beats[h.Site+"/"+h.Worker] = h
-	return err
+	return h.Clock.Sub(h.At), err
 }
 
 // Heartbeats lists them.
