@@ -66,6 +66,7 @@ func (s *Server) listAudit(w http.ResponseWriter, c *call) error {
 		}
 	}
 	if text := q.Get("after"); text != "" {
+		f.Chain = true
 		if f.After, err = strconv.ParseInt(text, 10, 64); err != nil || f.After < 0 {
 			return invalid("after", text, "give the seq of a row")
 		}

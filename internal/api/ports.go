@@ -70,7 +70,7 @@ type Store interface {
 	Audit(ctx context.Context, e operation.AuditEntry) error
 	// AuditOnce adds a row with an operation and an asset unless the same is there; it is no event.
 	AuditOnce(ctx context.Context, e operation.AuditEntry) error
-	// AuditLog gives rows of the audit log, newest first, or with After those that follow.
+	// AuditLog gives rows of the audit log, newest first, or with Chain in the order of the chain.
 	AuditLog(ctx context.Context, f operation.AuditFilter) ([]operation.AuditEntry, error)
 	// VerifyAudit recomputes the whole chain and compares it with the signed head.
 	VerifyAudit(ctx context.Context) (operation.AuditReport, error)

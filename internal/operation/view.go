@@ -249,7 +249,8 @@ type AuditFilter struct {
 	Operation ID
 	Actor     string
 	Since     time.Time
-	After     int64 // rows behind this place of the chain only, oldest first: for exports in pieces
+	Chain     bool  // chained rows only, in the chain's order: for exports in pieces
+	After     int64 // with Chain: rows behind this place
 	Limit     int   // 0: 100; at most 10,000
 }
 

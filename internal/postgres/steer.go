@@ -130,20 +130,20 @@ func (s *Store) AuditOnce(ctx context.Context, e operation.AuditEntry) error {
 	})
 }
 
-// AuditLog gives rows of the audit log. Without After the newest come first; with it, what follows that
-// place of the chain, oldest first.
+// AuditLog gives rows of the audit log. The newest come first; with Chain, what follows a place of the
+// chain, in its order.
 func (s *Store) AuditLog(ctx context.Context, f operation.AuditFilter) ([]operation.AuditEntry, error) {
 	limit := f.Limit
 	if limit <= 0 {
 		limit = 100
 	}
 	order := `id desc`
-	if f.After > 0 {
+	if f.Chain {
 		order = `seq`
 	}
 	rows, err := s.pool.Query(ctx, `select at, actor, action, subject, operation, asset, request, detail, coalesce(seq, 0) from audit
-		where ($1 = '' or operation = $1) and ($2 = '' or actor = $2) and ($3::timestamptz is null or at >= $3) and ($4 = 0::bigint or seq > $4)
-		order by `+order+` limit $5`, f.Operation, clean(f.Actor), nullTime(f.Since), f.After, min(limit, 10000))
+		where ($1 = '' or operation = $1) and ($2 = '' or actor = $2) and ($3::timestamptz is null or at >= $3) and (not $6 or seq > $4)
+		order by `+order+` limit $5`, f.Operation, clean(f.Actor), nullTime(f.Since), f.After, min(limit, 10000), f.Chain)
 	if err != nil {
 		return nil, translate("audit log", err)
 	}

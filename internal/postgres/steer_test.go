@@ -153,7 +153,7 @@ func TestAuditLog(t *testing.T) {
 		"actor":       {operation.AuditFilter{Actor: "bob"}, 1},
 		"since":       {operation.AuditFilter{Since: noon.AddDate(0, 0, 2)}, 2},
 		"limit":       {operation.AuditFilter{Limit: 2}, 2},
-		"not chained": {operation.AuditFilter{After: 1}, 0},
+		"not chained": {operation.AuditFilter{Chain: true}, 0},
 	} {
 		got, err := s.AuditLog(t.Context(), tc.f)
 		if err != nil || len(got) != tc.want {

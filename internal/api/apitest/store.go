@@ -32,6 +32,7 @@ type MemoryStore struct {
 	histories  map[asset.ID]operation.InstallHistory
 	blobs      map[string]json.RawMessage
 	down       error
+	auditDown  error
 
 	// Clock is the store's own.
 	Clock func() time.Time
@@ -369,6 +370,9 @@ func (m *MemoryStore) ListFirmware(context.Context) ([]operation.FirmwareFile, e
 func (m *MemoryStore) Audit(_ context.Context, e operation.AuditEntry) error {
 	unlock, err := m.lock()
 	defer unlock()
+	if err == nil {
+		err = m.auditDown
+	}
 	if err != nil {
 		return err
 	}

@@ -120,11 +120,11 @@ func (m *MemoryStore) AuditLog(_ context.Context, f operation.AuditFilter) ([]op
 	var out []operation.AuditEntry
 	for i, e := range m.audit {
 		e.Seq = int64(i + 1)
-		if (f.Operation == "" || f.Operation == e.Operation) && (f.Actor == "" || f.Actor == e.Actor) && !e.At.Before(f.Since) && e.Seq > f.After {
+		if (f.Operation == "" || f.Operation == e.Operation) && (f.Actor == "" || f.Actor == e.Actor) && !e.At.Before(f.Since) && (!f.Chain || e.Seq > f.After) && (f.Limit == 0 || len(out) < f.Limit) {
 			out = append(out, e)
 		}
 	}
-	if f.After == 0 {
+	if !f.Chain {
 		slices.Reverse(out)
 	}
 	return out, err
@@ -143,4 +143,11 @@ func (m *MemoryStore) RemoveFirmware(_ context.Context, sha256 string) error {
 	}
 	m.firmware = slices.Delete(m.firmware, i, i+1)
 	return nil
+}
+
+// BreakAudit makes the audit log alone fail, until BreakAudit(nil).
+func (m *MemoryStore) BreakAudit(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.auditDown = err
 }

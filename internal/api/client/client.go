@@ -334,7 +334,7 @@ func (c *Client) AuditLog(ctx context.Context, f operation.AuditFilter) ([]opera
 	if !f.Since.IsZero() {
 		q.Set("since", f.Since.UTC().Format(time.RFC3339))
 	}
-	if f.After > 0 {
+	if f.Chain {
 		q.Set("after", strconv.FormatInt(f.After, 10))
 	}
 	if f.Limit > 0 {
