@@ -151,6 +151,9 @@ func (s *Server) tellOne(ctx context.Context, action operation.Action, cmd opera
 	case run.State == operation.Queued && translate(err).Code == fault.NotFound:
 		r.Error = fault.New(fault.Conflict, "%s: the run has not started yet", action)
 		r.Error.Remedy = "wait until it starts, or steer the whole operation (--all)"
+	case translate(err).Code == fault.NotFound:
+		r.Error = translate(err)
+		r.Error.Remedy = "it has just ended, or its workflow was lost in a restore: then `cagenut op abort` ends it and frees the machine"
 	default:
 		r.Error = translate(err)
 	}

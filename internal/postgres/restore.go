@@ -58,9 +58,9 @@ func (s *Store) AcceptRestore(ctx context.Context, k *AuditKeeper, actor, reason
 		}
 		switch {
 		case there && last.Seq <= v.seq:
-			return fault.New(fault.Conflict, "nothing was lost: the chain has %d rows and holds the newest signed one, %d", v.seq, last.Seq)
+			return nothingLost("the chain has %d rows and holds the newest signed one, %d", v.seq, last.Seq)
 		case !there && v.seq == 0:
-			return fault.New(fault.Conflict, "nothing was lost: the audit chain has not begun")
+			return nothingLost("the audit chain has not begun")
 		}
 		lost := Lost{From: v.seq + 1, To: last.Seq, Hash: last.Hash}
 		out = Restored{Seq: v.seq + 1, Kept: v.seq, LostFrom: lost.From, LostTo: lost.To, SignedAt: last.At}
@@ -86,6 +86,12 @@ func (s *Store) AcceptRestore(ctx context.Context, k *AuditKeeper, actor, reason
 		return Restored{}, err
 	}
 	return out, k.append(head)
+}
+
+func nothingLost(format string, args ...any) *fault.Error {
+	e := fault.New(fault.Conflict, "nothing was lost: "+format, args...)
+	e.Remedy = "there is nothing to accept: start `cagenut serve`"
+	return e
 }
 
 // olderCopy recomputes the chain and refuses one that is not what the heads signed, as far as it goes.
