@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/cagenut/cagenut/internal/asset"
-	"github.com/cagenut/cagenut/internal/fault"
 )
 
 // The rows of this file are what pages show of many runs: bounded in number, and without evidence.
@@ -50,18 +49,6 @@ type Live struct {
 type RackLoad struct {
 	Site, Rack string
 	Counts     map[State]int
-}
-
-// Attempt is one try of a step, with how it ended.
-type Attempt struct {
-	Step    string
-	Attempt int
-	State   StepState
-	Rounds  int
-	Error   *fault.Error
-	Summary string
-	Started time.Time
-	Ended   time.Time
 }
 
 // StatusMove is one change of an asset's status as we saw or made it.

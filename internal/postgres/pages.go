@@ -97,7 +97,7 @@ func (s *Store) ListRuns(ctx context.Context, f operation.RunFilter) (out []oper
 	if err != nil {
 		return nil, false, translate("list runs", err)
 	}
-	if out, err = pgx.CollectRows(rows, scanRunRow); err != nil {
+	if out, err = pgx.CollectRows(rows, scanListed); err != nil {
 		return nil, false, translate("list runs", err)
 	}
 	if len(out) > limit {
@@ -106,7 +106,7 @@ func (s *Store) ListRuns(ctx context.Context, f operation.RunFilter) (out []oper
 	return out, false, nil
 }
 
-func scanRunRow(row pgx.CollectableRow) (r operation.RunRow, err error) {
+func scanListed(row pgx.CollectableRow) (r operation.RunRow, err error) {
 	var started, updated, ended, began, finished *time.Time
 	var st operation.Step
 	var name, kind, title, state, summary, progress *string
@@ -202,32 +202,10 @@ func (s *Store) NewestRuns(ctx context.Context, ids []asset.ID) (map[asset.ID]op
 	return out, translate("newest runs", err)
 }
 
-// Attempts gives the tries of all steps of a run, the newest 500, in the order in which they began.
-func (s *Store) Attempts(ctx context.Context, id operation.ID, a asset.ID) ([]operation.Attempt, error) {
-	what := fmt.Sprintf("attempts of asset %s in %s", a, id)
-	rows, err := s.pool.Query(ctx, `select step, attempt, state, rounds, error, summary, started, ended from (
-		select * from step_attempt where operation = $1 and asset = $2 order by started desc, attempt desc limit 500) x
-		order by started, attempt`, id, a)
-	if err != nil {
-		return nil, translate(what, err)
-	}
-	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t operation.Attempt, err error) {
-		var ended *time.Time
-		err = row.Scan(&t.Step, &t.Attempt, &t.State, &t.Rounds, &t.Error, &t.Summary, &t.Started, &ended)
-		t.Started, t.Ended = t.Started.UTC(), timeOf(ended)
-		return t, err
-	})
-	return out, translate(what, err)
-}
-
-// StatusMoves gives the newest changes of an asset's status, newest first, at most 50. An upsert of
-// asset_status leaves a row without a status before for every time the status was seen; only the first of
-// these tells something.
+// StatusMoves gives the newest changes of an asset's status, newest first, at most 50.
 func (s *Store) StatusMoves(ctx context.Context, id asset.ID) ([]operation.StatusMove, error) {
 	what := "status of asset " + id.String()
-	rows, err := s.pool.Query(ctx, `select from_status, to_status, cause, operation, at from asset_move m
-		where asset = $1 and (from_status <> '' or not exists (select from asset_move b where b.asset = m.asset and b.id < m.id))
-		order by id desc limit 50`, id)
+	rows, err := s.pool.Query(ctx, `select from_status, to_status, cause, operation, at from asset_move where asset = $1 order by id desc limit 50`, id)
 	if err != nil {
 		return nil, translate(what, err)
 	}

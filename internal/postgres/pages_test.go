@@ -105,10 +105,6 @@ func TestListRuns(t *testing.T) {
 	if err != nil || len(newest) != 2 || newest[3].State != operation.Waiting || newest[1].Operation != op {
 		t.Errorf("newest runs = %+v, %v", newest, err)
 	}
-	tries, err := s.Attempts(t.Context(), op, 3)
-	if err != nil || len(tries) != 2 || tries[1].Error == nil || tries[1].Attempt != 2 {
-		t.Errorf("attempts = %+v, %v", tries, err)
-	}
 	events, err := s.LatestEvents(t.Context(), operation.EventFilter{Operation: op, Limit: 2})
 	if err != nil || len(events) > 2 {
 		t.Errorf("latest events = %+v, %v", events, err)

@@ -80,8 +80,8 @@ func centralWorker(ctx context.Context, c *config.Config, o Options) error {
 	central := &activities.Central{Store: o.Metrics.store(store), Inventory: inv}
 	return runWorker(ctx, c, o, operation.Heartbeat{Queue: operation.QueueCentral, Steps: central.Kinds()},
 		func(ctx context.Context, h operation.Heartbeat) error {
-			h.At = h.Clock
-			return store.SaveHeartbeat(ctx, h)
+			_, err := store.SaveHeartbeat(ctx, h)
+			return err
 		},
 		func(w worker.Worker) {
 			workflows.Register(w, workflows.Standard().Faster(o.Faster))

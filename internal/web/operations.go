@@ -269,15 +269,11 @@ func (s *Server) run(c *call) (*page, error) {
 	if !c.viewer.allows(b.Asset.Site) {
 		return nil, fault.New(fault.NotFound, "operation %s has no asset %s in your sites", id, a)
 	}
-	tries, err := s.o.Store.Attempts(ctx, id, a)
-	if err != nil {
-		return nil, err
-	}
 	b.Counts = map[operation.State]int{}
 	for _, st := range b.Run.Steps {
 		v := stepView{Step: st}
-		for _, t := range tries {
-			if t.Step == st.Name && t.Attempt < st.Attempt {
+		for _, t := range st.Attempts {
+			if t.Number < st.Attempt {
 				v.Earlier = append(v.Earlier, t)
 			}
 		}

@@ -18,10 +18,8 @@ type Store interface {
 	Head(ctx context.Context, id operation.ID) (operation.Detail, error)
 	// ListRuns gives runs without evidence; more tells that the limit cut the list.
 	ListRuns(ctx context.Context, f operation.RunFilter) (runs []operation.RunRow, more bool, err error)
-	// GetRun gives one run with its steps, writes and evidence.
+	// GetRun gives one run with its steps, writes, evidence and attempts.
 	GetRun(ctx context.Context, id operation.ID, a asset.ID) (operation.Run, error)
-	// Attempts gives the tries of all steps of a run, oldest first.
-	Attempts(ctx context.Context, id operation.ID, a asset.ID) ([]operation.Attempt, error)
 	// LiveRuns counts what has not ended, of one operation or (empty) of all.
 	LiveRuns(ctx context.Context, id operation.ID, sites []string) ([]operation.Live, error)
 	// RackLoads gives the racks in which there was work lately; empty site: of all sites.

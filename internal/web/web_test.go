@@ -361,6 +361,9 @@ func TestHostileWords(t *testing.T) {
 				if s.Progress != nil {
 					s.Progress.Text = evil
 				}
+				for n := range s.Attempts {
+					s.Attempts[n].Error, s.Attempts[n].Summary = hostile, evil
+				}
 				for n := range s.Writes {
 					w := &s.Writes[n]
 					w.System, w.Object, w.Field, w.Before, w.After = evil, evil, evil, evil, evil
@@ -375,9 +378,6 @@ func TestHostileWords(t *testing.T) {
 	for i := range store.Beats {
 		b := &store.Beats[i]
 		b.Worker, b.Version, b.Queue = evil, evil, evil
-	}
-	for i := range store.Tries {
-		store.Tries[i].Error, store.Tries[i].Summary = hostile, evil
 	}
 	for id, p := range store.Proofs {
 		p.Title, p.Data = evil, []byte(evil)

@@ -72,9 +72,6 @@ func Scene(now time.Time) (*Memory, *Records) {
 	}
 	m.Moves = []operation.StatusMove{{From: asset.Planned, To: asset.Staged, Cause: "moved", Operation: Accepting, At: now.Add(-20 * time.Minute)},
 		{To: asset.Planned, Cause: "observed", At: now.Add(-24 * time.Minute)}}
-	m.Tries = []operation.Attempt{{Step: "firmware", Attempt: 1, State: operation.StepParked, Started: now.Add(-15 * time.Minute), Ended: now.Add(-12 * time.Minute),
-		Error: fault.New(fault.ServerError, "GET /redfish/v1/UpdateService/FirmwareInventory: HTTP 500")},
-		{Step: "firmware", Attempt: 2, State: operation.StepParked, Started: now.Add(-11 * time.Minute)}}
 	for i, e := range []operation.Event{
 		{Asset: 0, Kind: "requested", State: operation.Queued, Text: "install of 12 asked for: rack r12 for the new region"},
 		{Asset: 101, Name: "srv-101", Kind: "transition", State: operation.Running, Step: "identity", StepState: operation.StepDone, Text: "serial SN101 as NetBox says"},
@@ -160,6 +157,9 @@ func setScene(d *operation.Detail, now time.Time) {
 			f := fault.New(fault.NotConverged, "the firmware of srv-105 is not what the profile asks for after 2 rounds")
 			f.Details = []fault.Item{{Subject: "BIOS", Expected: "2.1.4", Seen: "1.9.0"}, {Subject: "iDRAC", Expected: "7.00.60", Seen: "6.10.30"}}
 			s.Error, r.Error, s.Attempt = f, f, 2
+			s.Attempts = []operation.Attempt{{Number: 1, State: operation.StepParked, Started: now.Add(-15 * time.Minute), Ended: now.Add(-12 * time.Minute),
+				Error: fault.New(fault.ServerError, "GET /redfish/v1/UpdateService/FirmwareInventory: HTTP 500")},
+				{Number: 2, State: operation.StepParked, Started: now.Add(-11 * time.Minute)}}
 		case Failed:
 			at(operation.Failed, "bios", operation.StepAborted)
 			r.Ended = now.Add(-25 * time.Hour)

@@ -18,7 +18,6 @@ import (
 // Memory is a store in memory. Its fields may be set until it is used.
 type Memory struct {
 	Operations []operation.Detail // newest first
-	Tries      []operation.Attempt
 	Beats      []operation.Heartbeat
 	Moves      []operation.StatusMove
 	Proofs     map[asset.ID]operation.Proof
@@ -181,13 +180,6 @@ func (m *Memory) GetRun(_ context.Context, id operation.ID, a asset.ID) (operati
 		}
 	}
 	return operation.Run{}, cmp.Or(err, error(fault.New(fault.NotFound, "operation %s has no asset %s", id, a)))
-}
-
-// Attempts gives all tries, whatever the run.
-func (m *Memory) Attempts(context.Context, operation.ID, asset.ID) ([]operation.Attempt, error) {
-	unlock, err := m.lock()
-	defer unlock()
-	return m.Tries, err
 }
 
 // LiveRuns counts what has not ended.
