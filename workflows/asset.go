@@ -219,15 +219,22 @@ func (r *run) prove(ctx workflow.Context) (*fault.Error, verdict) {
 	done, f, v := r.drive(ctx, drive{call: call, policy: policy, deadline: r.timing.deadline(proof)})
 	if v == next {
 		r.learn(done.Learned)
+		if len(done.Writes) > 0 {
+			c := r.change()
+			c.Writes = done.Writes
+			r.current().writes = append(r.current().writes, done.Writes...)
+			r.record(ctx, operation.Transition{}, c)
+		}
 	}
 	return f, v
 }
 
-// finish ends the current step as done.
+// finish ends the current step as done. What an earlier attempt wrote was changed by this step, also
+// when the last attempt found everything so.
 func (r *run) finish(d *activities.Done) {
 	s := r.current()
 	s.state = operation.StepAlready
-	if d.Changed {
+	if d.Changed || len(s.writes) > 0 {
 		s.state = operation.StepDone
 	}
 	r.learn(d.Learned)
