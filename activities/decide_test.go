@@ -86,15 +86,15 @@ func TestBIOSDiffComparesValuesNotTypes(t *testing.T) {
 		BootModeValues:    map[string]string{"uefi": "Uefi", "legacy": "Bios"},
 	}
 	want := plan.WantBIOS{BootMode: "uefi", Attributes: map[string]any{"NumLock": "Off", "Retries": 4, "Quiet": "true", "Absent": 1}}
-	diff, missing := biosDiff(want, state)
+	diff, lacking := biosDiff(want, state)
 	if d := cmp.Diff([]plan.Write{
 		{System: "bmc", Object: "BIOS", Field: "NumLock", Before: "On", After: "Off"},
 		{System: "bmc", Object: "BIOS", Field: "BootMode", Before: "Bios", After: "Uefi"},
 	}, diff); d != "" {
 		t.Errorf("diff (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff([]string{"Absent"}, missing); d != "" {
-		t.Errorf("missing (-want +got):\n%s", d)
+	if d := cmp.Diff([]fault.Item{{Subject: "Absent", Expected: "present", Seen: "absent"}}, lacking); d != "" {
+		t.Errorf("lacking (-want +got):\n%s", d)
 	}
 }
 

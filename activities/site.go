@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,13 +123,19 @@ func prove(ctx context.Context, c Call, ctrl bmc.Controller, serial string) (bmc
 	return id, f
 }
 
+// passwordHandle says how far a step is that may change the password.
+type passwordHandle struct {
+	Change  bool `json:"change,omitempty"`  // it is about to
+	Changed bool `json:"changed,omitempty"` // it has, and that is recorded
+}
+
 // identity proves which machine this is, and pins its certificate.
 //
 // A BMC that demands a new password before it shows anything (DSP0266 PasswordChangeRequired) is
 // given its own first: the factory password that it accepted is the one on this serial's manifest.
-// The serial is proved directly after, before anything else is changed.
+// That is recorded, and the serial proved directly after, before anything else is changed.
 func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
-	want, err := plan.Decode[plan.WantIdentity](c.Step)
+	want, h, err := begin[plan.WantIdentity, passwordHandle](c)
 	if err != nil {
 		return Result{}, err
 	}
@@ -137,27 +144,28 @@ func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
 	if c.AcceptPin != "" {
 		e.Pin = c.AcceptPin
 	}
-	done := &Done{}
 	ctrl, err := a.openAt(ctx, c, e)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { _ = ctrl.Close(ctx) }()
 	id, err := prove(ctx, c, ctrl, want.Serial)
-	if errors.Is(err, bmc.ErrPasswordChange) {
-		length := passwordLength
-		next, perr := a.replacePassword(ctx, c, e, ctrl, length)
-		if perr != nil {
-			return Result{}, perr
+	switch {
+	case errors.Is(err, bmc.ErrPasswordChange) && !h.Change:
+		return again(0, passwordHandle{Change: true}, "the BMC demands a new password first")
+	case errors.Is(err, bmc.ErrPasswordChange) && !h.Changed:
+		next, err := a.replacePassword(ctx, c, e, ctrl, passwordLength)
+		if err != nil {
+			return Result{}, err
 		}
-		defer func() { _ = next.Close(ctx) }()
-		done.Changed = true
-		done.Writes = append(done.Writes, passwordWrite(c))
-		id, err = prove(ctx, c, next, want.Serial)
-	}
-	if err != nil {
+		_ = next.Close(ctx)
+		return wrote(passwordHandle{Change: true, Changed: true}, []plan.Write{passwordWrite(c)}, "the BMC has a password of its own")
+	case h.Change && !h.Changed && ctrl.source != SourceFactory: // that call's answer was lost
+		return wrote(passwordHandle{Change: true, Changed: true}, []plan.Write{passwordWrite(c)}, "the BMC has a password of its own")
+	case err != nil:
 		return Result{}, err
 	}
+	done := &Done{Changed: h.Changed}
 	data, err := json.Marshal(id)
 	if err != nil {
 		return Result{}, fmt.Errorf("identity: encode: %w", err)
@@ -233,6 +241,44 @@ func (a *Site) diagnose(ctx context.Context, c Call) (Result, error) {
 
 // diagnoseEvents is how much of the event log goes into evidence: enough to see the last boot.
 const diagnoseEvents = 20
+
+// begin reads what a call asks for and where the step is.
+func begin[W, H any](c Call) (want W, h H, err error) {
+	if want, err = plan.Decode[W](c.Step); err != nil {
+		return want, h, err
+	}
+	h, err = resume[H](c)
+	return want, h, err
+}
+
+// relearned tells at once that a step's own write changed the certificate: the step may yet park.
+func relearned(handle any, k *operation.Known) (Result, error) {
+	r, err := again(0, handle, "the BMC shows a new certificate, and its serial is proved over it")
+	if err == nil {
+		r.Again.Learned = k
+	}
+	return r, err
+}
+
+// wrote tells what has just been written and asks for another call.
+func wrote(handle any, writes []plan.Write, text string, args ...any) (Result, error) {
+	r, err := again(0, handle, text, args...)
+	if err == nil {
+		r.Again.Writes = writes
+	}
+	return r, err
+}
+
+// untold are the writes whose fields are not yet recorded.
+func untold(writes []plan.Write, told []string) []plan.Write {
+	var out []plan.Write
+	for _, w := range writes {
+		if !slices.Contains(told, w.Field) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
 
 // again asks for another call with the handle.
 func again(after time.Duration, handle any, text string, args ...any) (Result, error) {
