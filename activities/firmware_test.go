@@ -38,6 +38,8 @@ type lone struct {
 	setBIOS  func(l *lone, attrs bmc.Attributes) error
 	manager  bmc.ManagerSettings
 	lacks    []string
+
+	inventory *bmc.Inventory
 }
 
 func (l *lone) note(text string) {
@@ -57,7 +59,8 @@ func (l *lone) SetPower(_ context.Context, a bmc.PowerAction) error {
 	}
 	return nil
 }
-func (l *lone) BootProgress(context.Context) (string, error) { return "", nil }
+func (l *lone) Read(context.Context, bmc.Scope) (*bmc.Inventory, error) { return l.inventory, nil }
+func (l *lone) BootProgress(context.Context) (string, error)            { return "", nil }
 func (l *lone) Firmware(context.Context) ([]bmc.FirmwareComponent, error) {
 	return l.firmware(l), nil
 }
