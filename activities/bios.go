@@ -222,7 +222,7 @@ func biosDiff(want plan.WantBIOS, state bmc.BIOSState) (diff []plan.Write, lacki
 			seen = state.BootMode
 		}
 		return diff, append(lacking, fault.Item{Subject: "boot mode", Expected: want.BootMode, Seen: seen + ", and no attribute is known that sets it",
-			Remedy: "name the attribute of this model in the profile's bios.attributes, and leave boot_mode out"})
+			Remedy: "name the attribute of this model in the profile's bios.attributes, leave boot_mode out, `cagenut op abort` and install again"})
 	}
 	return append(diff, plan.Write{System: "bmc", Object: "BIOS", Field: mode, Before: text(state.Current[mode]), After: value}), lacking
 }
@@ -231,7 +231,7 @@ func lackingAttribute(name string, state bmc.BIOSState) fault.Item {
 	item := fault.Item{Subject: name, Expected: "present", Seen: "absent"}
 	for have := range state.Current {
 		if strings.EqualFold(have, name) {
-			item.Remedy = "write it as " + have
+			item.Remedy = "write it in the profile as " + have
 		}
 	}
 	return item

@@ -173,7 +173,7 @@ func TestJudgeListsEveryDifference(t *testing.T) {
 		"the NVMe drive is small": {func(i *bmc.Inventory) { i.Drives[0].Bytes = 480e9 }, []fault.Item{
 			{Subject: "drives SSD NVMe >= 900 GB", Expected: "1", Seen: "0"}, {Subject: "drives beyond the profile", Expected: "none", Seen: "d1"}}},
 		"a MAC is another": {func(i *bmc.Inventory) { i.NetworkInterfaces[1].MACs[0] = "AA:BB:CC:00:00:99" },
-			[]fault.Item{{Subject: "MAC of eth1", Expected: "aa:bb:cc:00:00:02", Seen: "on no port", Remedy: "correct the MAC in NetBox, or look whether another card was fitted"}}},
+			[]fault.Item{{Subject: "MAC of eth1", Expected: "aa:bb:cc:00:00:02", Seen: "on no port", Remedy: "look whether another card was fitted; where NetBox is wrong, correct the MAC there, `cagenut op abort` and install again"}}},
 		"a port, a card, the chassis and a board are not well": {func(i *bmc.Inventory) {
 			i.NetworkInterfaces[0].ID, i.NetworkInterfaces[0].Health = "eth0", "Warning"
 			i.PCIeDevices = []bmc.PCIeDevice{{Part: bmc.Part{ID: "slot2", Health: "Critical"}}}

@@ -309,7 +309,7 @@ func (j *judgement) macs(wanted []plan.WantMAC) {
 	for _, w := range wanted {
 		if normal, ok := asset.NormalMAC(w.MAC); !ok || !seen[normal] {
 			j.items = append(j.items, fault.Item{Subject: "MAC of " + w.Interface, Expected: w.MAC, Seen: "on no port",
-				Remedy: "correct the MAC in NetBox, or look whether another card was fitted"})
+				Remedy: "look whether another card was fitted; where NetBox is wrong, correct the MAC there, `cagenut op abort` and install again"})
 		}
 	}
 }

@@ -117,7 +117,7 @@ func prove(ctx context.Context, c Call, ctrl bmc.Controller, serial string) (bmc
 	for name, other := range id.OtherSerials {
 		if asset.SameSerial(other, serial) {
 			f.Details = append(f.Details, fault.Item{Subject: name, Seen: other,
-				Remedy: "NetBox holds this serial of the same machine; enter " + id.Serial + " instead"})
+				Remedy: "NetBox holds this serial of the same machine; enter " + id.Serial + " instead, `cagenut op abort` and install again"})
 		}
 	}
 	return id, f
