@@ -46,6 +46,7 @@ type Call struct {
 	Attempt   int             `json:"attempt"`
 	Round     int             `json:"round"`
 	Handle    json.RawMessage `json:"handle,omitempty"` // nil: the beginning
+	Last      json.RawMessage `json:"last,omitempty"`   // the last handle of the attempt before; nil: there was none
 	AcceptPin string          `json:"accept_pin,omitempty"`
 	Undo      bool            `json:"undo,omitempty"` // an abort takes the step's bookkeeping back
 }

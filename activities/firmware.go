@@ -24,7 +24,7 @@ type firmwareHandle struct {
 	Before   string      `json:"before,omitempty"`
 	Baseline []string    `json:"baseline,omitempty"` // tasks that were there before the push
 	Task     bmc.TaskRef `json:"task,omitzero"`
-	Adopted  bool        `json:"adopted,omitempty"` // the task ran when this attempt began
+	Adopted  bool        `json:"adopted,omitempty"` // the task ran when this attempt began, or was found to be another's
 	Since    time.Time   `json:"since,omitzero"`    // when the phase began
 	Gone     time.Time   `json:"gone,omitzero"`     // since when the BMC has no task for us
 	Waiting  time.Time   `json:"waiting,omitzero"`  // since when the task waits for something
@@ -78,7 +78,7 @@ func (a *Site) firmware(ctx context.Context, c Call) (Result, error) {
 	case "reboot":
 		r, err = a.reboot(ctx, ctrl, h)
 	default:
-		r, err = a.compareFirmware(ctx, ctrl, want, h)
+		r, err = a.compareFirmware(ctx, c, ctrl, want, h)
 	}
 	if err != nil {
 		return a.whileAway(h, err)
@@ -112,7 +112,7 @@ func (h firmwareHandle) away(err error, now time.Time, most time.Duration) bool 
 }
 
 // compareFirmware observes the versions, ends the step, or chooses the next image.
-func (a *Site) compareFirmware(ctx context.Context, ctrl bmc.Controller, want plan.WantFirmware, h firmwareHandle) (Result, error) {
+func (a *Site) compareFirmware(ctx context.Context, c Call, ctrl bmc.Controller, want plan.WantFirmware, h firmwareHandle) (Result, error) {
 	have, err := ctrl.Firmware(ctx)
 	if err != nil {
 		return Result{}, err
@@ -128,7 +128,7 @@ func (a *Site) compareFirmware(ctx context.Context, ctrl bmc.Controller, want pl
 		case missing == nil && seen.Version != h.Image.Version && waits:
 			return again(a.Poll, h, "%s shows %s, waiting for %s", h.Image.Component, seen.Version, h.Image.Version)
 		case missing == nil && seen.Version != h.Image.Version && h.Adopted:
-			return again(0, firmwareHandle{Changed: h.Changed}, "%s shows %s: the update that was under way was not for %s",
+			return again(0, firmwareHandle{Changed: h.Changed, Adopted: true}, "%s shows %s: the update that was under way was not for %s",
 				h.Image.Component, seen.Version, h.Image.Version)
 		case missing == nil && seen.Version != h.Image.Version:
 			return Result{}, fault.New(fault.NotApplied, "%s was installed without an error and still shows version %s, not %s",
@@ -142,6 +142,15 @@ func (a *Site) compareFirmware(ctx context.Context, ctrl bmc.Controller, want pl
 	}
 	if next == nil {
 		return firmwareDone(h, want, have)
+	}
+	if h.Phase == "" && !h.Adopted {
+		if last, on, err := stillOn(ctx, c, ctrl, *next); err != nil || on {
+			if err != nil {
+				return Result{}, err
+			}
+			last.Since, last.Adopted, last.Changed = a.Clock(), true, h.Changed
+			return again(0, last, "%s %s was handed over by the attempt before: following it", next.Component, next.Version)
+		}
 	}
 	tasks, err := ctrl.Tasks(ctx)
 	if err != nil && !errors.Is(err, bmc.ErrUnsupported) {
@@ -160,6 +169,22 @@ func (a *Site) compareFirmware(ctx context.Context, ctrl bmc.Controller, want pl
 		r.Again.NewRound = true
 	}
 	return r, err
+}
+
+// stillOn tells whether the update that the attempt before handed over is still under way: its task has
+// not ended, or waits for the reboot that this image needs. It is found by its task, whatever the BMC
+// calls it.
+func stillOn(ctx context.Context, c Call, ctrl bmc.Controller, next plan.Image) (firmwareHandle, bool, error) {
+	last, err := resume[firmwareHandle](Call{Step: c.Step, Handle: c.Last})
+	if err != nil || last.Task.URI == "" || last.Phase != "task" && last.Phase != "reboot" ||
+		last.Image.Component != next.Component || last.Image.Version != next.Version {
+		return last, false, err
+	}
+	state, err := ctrl.Task(ctx, last.Task)
+	if err != nil || state.Gone || state.Done && (!state.OK || last.Rebooted || next.Reboot != "host") {
+		return last, false, err
+	}
+	return firmwareHandle{Phase: "task", Image: next, URI: last.URI, Before: last.Before, Task: last.Task, Rebooted: last.Rebooted}, true, nil
 }
 
 // updating tells whether a task is an update under way: one that an earlier attempt started, or somebody

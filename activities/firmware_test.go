@@ -40,6 +40,7 @@ type lone struct {
 	lacks    []string
 
 	inventory *bmc.Inventory
+	last      firmwareHandle // of the attempt before
 }
 
 func (l *lone) note(text string) {
@@ -126,6 +127,9 @@ func (l *lone) carry(t *testing.T, kind string, want any) (done *Done, writes []
 		Endpoint: func(asset.Ref, plan.BMC) bmc.Endpoint { return bmc.Endpoint{} }}
 	c := Call{Asset: asset.Ref{Name: "srv-1", Serial: "SN1"}, Known: operation.Known{Pin: "P"}, BMC: plan.BMC{Protocol: string(bmc.Redfish)},
 		Step: plan.Step{Kind: kind, Version: 1, Want: plan.Encode(want)}}
+	if l.last.Phase != "" {
+		c.Last = plan.Encode(l.last)
+	}
 	for end := l.now.Add(6 * time.Hour); l.now.Before(end); {
 		r, err := site.Step(t.Context(), c)
 		if err != nil {
@@ -289,6 +293,45 @@ func TestAnUpdateUnderWayIsFollowed(t *testing.T) {
 			}
 			if d := cmp.Diff(tc.writes, writes); d != "" {
 				t.Errorf("writes (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// A retry follows the task of the attempt before by its address: many BMCs give it no name that says
+// what it does. One that waits for the reboot gets it; one that failed is handed over again.
+func TestARetryFollowsItsOwnTask(t *testing.T) {
+	running := bmc.TaskState{State: "Running", Name: "Task 0"}
+	staged := bmc.TaskState{State: "Completed", Done: true, OK: true}
+	failed := bmc.TaskState{State: "Exception", Done: true}
+	for name, tc := range map[string]struct {
+		first  bmc.TaskState
+		reboot string
+		want   []string
+	}{
+		"running":  {running, "none", nil},
+		"staged":   {staged, "host", []string{"00 min: power off", "00 min: power on"}},
+		"failed":   {failed, "none", []string{"00 min: push"}},
+		"rebooted": {staged, "none", []string{"00 min: push"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &lone{given: bmc.TaskRef{URI: "/t/2"}}
+			image := biosImage(tc.reboot)
+			l.last = firmwareHandle{Phase: "task", Image: image.Components[0], Task: bmc.TaskRef{URI: "/t/1"}}
+			l.task = func(l *lone) (bmc.TaskState, error) {
+				if l.pushed.IsZero() && l.now.Sub(start) < 5*time.Minute {
+					return tc.first, nil
+				}
+				return staged, nil
+			}
+			l.firmware = versions(func(l *lone) bool {
+				return rebooted(l) || !l.pushed.IsZero() || tc.first.State == "Running" && l.now.Sub(start) >= 5*time.Minute
+			})
+			if _, _, err := l.carry(t, plan.KindFirmware, image); err != nil {
+				t.Fatalf("%v; told %v", err, l.told)
+			}
+			if d := cmp.Diff(tc.want, l.told); d != "" {
+				t.Errorf("what the BMC was told (-want +got):\n%s", d)
 			}
 		})
 	}

@@ -18,6 +18,7 @@
 package workflows
 
 import (
+	"encoding/json"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -64,6 +65,8 @@ type stepRun struct {
 	attempt   int
 	round     int
 	reboots   int
+	handle    json.RawMessage // of this attempt, and of the one before
+	last      json.RawMessage
 	acceptPin string
 	writes    []plan.Write // really made, all attempts
 	shown     shown
@@ -151,6 +154,9 @@ func (r *run) step(ctx workflow.Context) verdict {
 	for {
 		s.attempt++
 		s.state, s.round, s.reboots, s.shown = operation.StepRunning, 1, 0, shown{}
+		if s.handle != nil { // an attempt that ended before it began adds nothing
+			s.last, s.handle = s.handle, nil
+		}
 		r.state = operation.Running
 		r.record(ctx, operation.Transition{}, r.change())
 		done, f, v := r.attempt(ctx)
@@ -272,7 +278,7 @@ func (r *run) call(s plan.Step) activities.Call {
 	cur := r.current()
 	return activities.Call{
 		Operation: r.in.Operation, Asset: r.target.Asset, BMC: r.target.BMC, Step: s, Known: r.known,
-		Attempt: max(cur.attempt, 1), Round: max(cur.round, 1), AcceptPin: cur.acceptPin,
+		Attempt: max(cur.attempt, 1), Round: max(cur.round, 1), Last: cur.last, AcceptPin: cur.acceptPin,
 	}
 }
 

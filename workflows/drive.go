@@ -103,6 +103,7 @@ func (r *run) drive(ctx workflow.Context, d drive) (*activities.Done, *fault.Err
 		d.call.Handle = result.Again.Handle
 		if d.count != nil {
 			d.call.Round = d.count.round
+			d.count.handle = result.Again.Handle
 		}
 		if result.Again.After > 0 {
 			atOnce = 0

@@ -154,6 +154,9 @@ func TestWhatAStepLearnedOutlivesIt(t *testing.T) {
 			t.Errorf("call %d knows pin %q, want %q", i, got, want)
 		}
 	}
+	if got := string(w.sent[3].Last); got != `{"n":1}` {
+		t.Errorf("the second attempt is told %q of where the first was", got)
+	}
 	var learned []string
 	for _, r := range w.records {
 		if r.Learned != nil {
