@@ -133,7 +133,7 @@ type passwordHandle struct {
 //
 // A BMC that demands a new password before it shows anything (DSP0266 PasswordChangeRequired) is
 // given its own first: the factory password that it accepted is the one on this serial's manifest.
-// That is recorded, and the serial proved directly after, before anything else is changed.
+// The serial is proved directly after, before anything else is changed.
 func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
 	want, h, err := begin[plan.WantIdentity, passwordHandle](c)
 	if err != nil {
@@ -150,22 +150,30 @@ func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
 	}
 	defer func() { _ = ctrl.Close(ctx) }()
 	id, err := prove(ctx, c, ctrl, want.Serial)
+	source := ctrl.source
 	switch {
 	case errors.Is(err, bmc.ErrPasswordChange) && !h.Change:
 		return again(0, passwordHandle{Change: true}, "the BMC demands a new password first")
 	case errors.Is(err, bmc.ErrPasswordChange) && !h.Changed:
-		next, err := a.replacePassword(ctx, c, e, ctrl, passwordLength)
-		if err != nil {
-			return Result{}, err
+		next, perr := a.replacePassword(ctx, c, e, ctrl, passwordLength)
+		if perr != nil {
+			return Result{}, perr
 		}
-		_ = next.Close(ctx)
-		return wrote(passwordHandle{Change: true, Changed: true}, []plan.Write{passwordWrite(c)}, "the BMC has a password of its own")
-	case h.Change && !h.Changed && ctrl.source != SourceFactory: // that call's answer was lost
-		return wrote(passwordHandle{Change: true, Changed: true}, []plan.Write{passwordWrite(c)}, "the BMC has a password of its own")
-	case err != nil:
+		defer func() { _ = next.Close(ctx) }()
+		source = SourceCurrent
+		id, err = prove(ctx, c, next, want.Serial)
+	}
+	var fresh []plan.Write // the change, now or by a call whose answer was lost
+	if h.Change && !h.Changed && source != SourceFactory {
+		fresh = []plan.Write{passwordWrite(c)}
+	}
+	if err != nil && len(fresh) > 0 { // the change is told although the serial is not proved
+		return wrote(passwordHandle{Change: true, Changed: true}, fresh, "the BMC has a password of its own")
+	}
+	if err != nil {
 		return Result{}, err
 	}
-	done := &Done{Changed: h.Changed}
+	done := &Done{Changed: h.Change && source != SourceFactory, Writes: fresh}
 	data, err := json.Marshal(id)
 	if err != nil {
 		return Result{}, fmt.Errorf("identity: encode: %w", err)
