@@ -149,9 +149,16 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 	}
 	from, to := device.Status, asset.Status(want.To)
 	if c.Undo {
-		// Only what an install took out of planned goes back there; a failed machine stays staged.
+		// Only what this operation took out of planned goes back there. A machine that somebody else
+		// staged between our plan and our step carries another operation's ID, or none.
 		if from != to {
 			return Result{Done: &Done{Summary: fmt.Sprintf("NetBox status is %s, left as it is", from)}}, nil
+		}
+		if by := device.Custom[inventory.OperationField]; by != string(c.Operation) {
+			if by == "" {
+				by = "no operation of ours"
+			}
+			return Result{Done: &Done{Summary: fmt.Sprintf("NetBox status is %s by %s, left as it is", from, by)}}, nil
 		}
 		to = asset.Planned
 	} else if from != to && !contains(want.From, string(from)) {

@@ -46,6 +46,7 @@ type Call struct {
 	Attempt   int             `json:"attempt"`
 	Round     int             `json:"round"`
 	Handle    json.RawMessage `json:"handle,omitempty"` // nil: the beginning
+	Last      json.RawMessage `json:"last,omitempty"`   // the last handle of the attempt before; nil: there was none
 	AcceptPin string          `json:"accept_pin,omitempty"`
 	Undo      bool            `json:"undo,omitempty"` // an abort takes the step's bookkeeping back
 }
@@ -60,21 +61,26 @@ type Result struct {
 type Done struct {
 	Changed  bool                 `json:"changed"` // false: already so
 	Summary  string               `json:"summary"`
-	Writes   []plan.Write         `json:"writes,omitempty"` // really made
+	Writes   []plan.Write         `json:"writes,omitempty"` // really made, not told before
 	Evidence []operation.Evidence `json:"evidence,omitempty"`
 	Learned  *operation.Known     `json:"learned,omitempty"` // non-empty fields replace what was known
 }
 
 // Again asks to be called later. NewRound and Reboot announce what the next call begins: the
 // executor counts them and parks the step before that call when the plan's bound is reached.
+//
+// Writes and Learned are recorded with this answer, so they outlive a step that parks later: a step
+// tells them as soon as the other side has accepted, and never a second time in Done. Whether the
+// effect of an accepted write came too is for the step's end to say.
 type Again struct {
 	After    time.Duration        `json:"after"`
 	Handle   json.RawMessage      `json:"handle"`
 	Progress operation.Progress   `json:"progress"`
 	NewRound bool                 `json:"new_round,omitempty"` // the executor counts rounds and reboots
 	Reboot   bool                 `json:"reboot,omitempty"`
-	Writes   []plan.Write         `json:"writes,omitempty"` // made so far in this call
+	Writes   []plan.Write         `json:"writes,omitempty"` // really made, not told before
 	Evidence []operation.Evidence `json:"evidence,omitempty"`
+	Learned  *operation.Known     `json:"learned,omitempty"` // non-empty fields replace what was known
 }
 
 // ClaimRequest asks to take a queued run. A claim held by the same RunID is success.

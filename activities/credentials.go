@@ -32,9 +32,9 @@ func passwordLength(ctx context.Context, c Call, ctrl bmc.Controller, asked int)
 
 // credentials gives the BMC a password of its own machine: made durable as pending, changed on the
 // BMC, proved by logging in with it, then promoted. A crash anywhere leaves one of the passwords
-// that Candidates lists.
+// that Candidates lists, and a handle that tells whose change it was.
 func (a *Site) credentials(ctx context.Context, c Call) (Result, error) {
-	want, err := plan.Decode[plan.WantCredentials](c.Step)
+	want, h, err := begin[plan.WantCredentials, passwordHandle](c)
 	if err != nil {
 		return Result{}, err
 	}
@@ -44,15 +44,18 @@ func (a *Site) credentials(ctx context.Context, c Call) (Result, error) {
 	}
 	defer func() { _ = ctrl.Close(ctx) }()
 	done := &Done{}
-	switch ctrl.source {
-	case SourceCurrent:
+	switch {
+	case ctrl.source == SourceCurrent && !h.Change:
 		done.Summary = fmt.Sprintf("account %s already has a password of its own", want.Account)
 		return Result{Done: done}, nil
-	case SourceShared:
+	case ctrl.source == SourceShared:
 		done.Summary = fmt.Sprintf("account %s keeps the password that all machines share, since secrets.driver is env; "+
 			"file or postgres would give each its own", want.Account)
 		return Result{Done: done}, nil
-	case SourcePending: // a crash came between the change and the promotion
+	case ctrl.source == SourceCurrent: // the answer of the call that changed it was lost
+	case !h.Change:
+		return again(0, passwordHandle{Change: true}, "changing the password of account %s", want.Account)
+	case ctrl.source == SourcePending: // a crash came between the change and the promotion
 		if _, err := prove(ctx, c, ctrl, c.Asset.Serial); err != nil {
 			return Result{}, err
 		}

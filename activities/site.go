@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -145,10 +146,21 @@ func prove(ctx context.Context, c Call, ctrl bmc.Controller, serial string) (bmc
 	for name, other := range id.OtherSerials {
 		if asset.SameSerial(other, serial) {
 			f.Details = append(f.Details, fault.Item{Subject: name, Seen: other,
-				Remedy: "NetBox holds this serial of the same machine; enter " + id.Serial + " instead"})
+				Remedy: "NetBox holds this serial of the same machine; enter " + id.Serial + " instead, `cagenut op abort` and install again"})
 		}
 	}
 	return id, f
+}
+
+// passwordHandle says how far a step is that may change the password.
+type passwordHandle struct {
+	Change  bool `json:"change,omitempty"`  // it is about to
+	Changed bool `json:"changed,omitempty"` // it has, and that is recorded
+}
+
+// ours tells whether a password that worked is one that Cagenut made for this machine.
+func ours(s CandidateSource) bool {
+	return s == SourceCurrent || s == SourcePending || s == SourceOlder
 }
 
 // identity proves which machine this is, and pins its certificate.
@@ -157,7 +169,7 @@ func prove(ctx context.Context, c Call, ctrl bmc.Controller, serial string) (bmc
 // given its own first: the factory password that it accepted is the one on this serial's manifest.
 // The serial is proved directly after, before anything else is changed.
 func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
-	want, err := plan.Decode[plan.WantIdentity](c.Step)
+	want, h, err := begin[plan.WantIdentity, passwordHandle](c)
 	if err != nil {
 		return Result{}, err
 	}
@@ -166,26 +178,36 @@ func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
 	if c.AcceptPin != "" {
 		e.Pin = c.AcceptPin
 	}
-	done := &Done{}
 	ctrl, err := a.openAt(ctx, c, e)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { _ = ctrl.Close(ctx) }()
 	id, err := prove(ctx, c, ctrl, want.Serial)
-	if errors.Is(err, bmc.ErrPasswordChange) {
+	source := ctrl.source
+	switch {
+	case errors.Is(err, bmc.ErrPasswordChange) && !h.Change:
+		return again(0, passwordHandle{Change: true}, "the BMC demands a new password first")
+	case errors.Is(err, bmc.ErrPasswordChange) && !h.Changed:
 		next, perr := a.replacePassword(ctx, c, e, ctrl, 0)
 		if perr != nil {
 			return Result{}, perr
 		}
 		defer func() { _ = next.Close(ctx) }()
-		done.Changed = true
-		done.Writes = append(done.Writes, passwordWrite(c))
+		source = SourceCurrent
 		id, err = prove(ctx, c, next, want.Serial)
+	}
+	var fresh []plan.Write // the change, now or by a call whose answer was lost
+	if h.Change && !h.Changed && ours(source) {
+		fresh = []plan.Write{passwordWrite(c)}
+	}
+	if err != nil && len(fresh) > 0 { // the change is told although the serial is not proved
+		return wrote(passwordHandle{Change: true, Changed: true}, fresh, "the BMC has a password of its own")
 	}
 	if err != nil {
 		return Result{}, err
 	}
+	done := &Done{Changed: h.Change && ours(source), Writes: fresh}
 	data, err := json.Marshal(id)
 	if err != nil {
 		return Result{}, fmt.Errorf("identity: encode: %w", err)
@@ -261,6 +283,44 @@ func (a *Site) diagnose(ctx context.Context, c Call) (Result, error) {
 
 // diagnoseEvents is how much of the event log goes into evidence: enough to see the last boot.
 const diagnoseEvents = 20
+
+// begin reads what a call asks for and where the step is.
+func begin[W, H any](c Call) (want W, h H, err error) {
+	if want, err = plan.Decode[W](c.Step); err != nil {
+		return want, h, err
+	}
+	h, err = resume[H](c)
+	return want, h, err
+}
+
+// relearned tells at once that a step's own write changed the certificate: the step may yet park.
+func relearned(handle any, k *operation.Known) (Result, error) {
+	r, err := again(0, handle, "the BMC shows a new certificate, and its serial is proved over it")
+	if err == nil {
+		r.Again.Learned = k
+	}
+	return r, err
+}
+
+// wrote tells what has just been written and asks for another call.
+func wrote(handle any, writes []plan.Write, text string, args ...any) (Result, error) {
+	r, err := again(0, handle, text, args...)
+	if err == nil {
+		r.Again.Writes = writes
+	}
+	return r, err
+}
+
+// untold are the writes whose fields are not yet recorded.
+func untold(writes []plan.Write, told []string) []plan.Write {
+	var out []plan.Write
+	for _, w := range writes {
+		if !slices.Contains(told, w.Field) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
 
 // again asks for another call with the handle.
 func again(after time.Duration, handle any, text string, args ...any) (Result, error) {
