@@ -92,7 +92,8 @@ func (s *Stack) temporal(ctx context.Context, ready func()) error {
 
 // box runs the BMCs and the NetBox of the box, and plans its rack there.
 func (s *Stack) box(ctx context.Context, ready func()) error {
-	nb, err := netboxsim.Open(netboxsim.Options{Dir: s.path("netbox"), AdminToken: s.set.NetBoxAdmin})
+	rules := &sim.Faults{}
+	nb, err := netboxsim.Open(netboxsim.Options{Dir: s.path("netbox"), AdminToken: s.set.NetBoxAdmin, Faults: rules})
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 	g.Go(func() error {
 		return sim.Run(ctx, sim.Options{
 			Dir: s.path("box"), Machines: s.rack.Machines(), Port: s.set.BMCPort, Admin: s.set.BoxAdmin,
-			Speed: s.set.Speed, Latency: s.set.Latency, Logger: s.log,
+			Speed: s.set.Speed, Latency: s.set.Latency, Logger: s.log, Faults: rules,
 		}, func(*sim.Box) { ready() })
 	})
 	return g.Wait()
