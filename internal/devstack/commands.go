@@ -32,6 +32,7 @@ func (f *flags) add(c *cobra.Command) {
 	fl.Float64Var(&f.o.Speed, "speed", 0, "how much faster than real machines the box's are (default 20)")
 	fl.Float64Var(&f.o.Latency, "latency", 0, "how slow the box's BMCs answer: 1 as real ones, 0 at once")
 	fl.IntVar(&f.o.Faster, "hurry", 0, "divide every wait for broken things by this (default 10)")
+	fl.StringVar(&f.o.TemporalStore, "temporal-store", "", "where Temporal keeps its own: sqlite, or postgres as in production (default sqlite)")
 }
 
 // open opens the stack; log is where the programs' logs go, in the stack's folder.

@@ -24,7 +24,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -64,9 +66,18 @@ func (s *Stack) RunPart(ctx context.Context, p Part, ready func()) error {
 }
 
 func (s *Stack) postgres(ctx context.Context, ready func()) error {
-	pg, err := pgdev.Start(ctx, pgdev.Options{DataDir: s.path("postgres")})
+	o := pgdev.Options{DataDir: s.path("postgres")}
+	if s.set.TemporalStore == StorePostgres {
+		o.TCP, o.Port = true, s.set.PostgresPort // Temporal's driver knows no sockets, and keeps one address
+	}
+	pg, err := pgdev.Start(ctx, o)
 	if err != nil {
 		return err
+	}
+	if o.TCP {
+		if err := atomicfile.Write(s.path("conf", "temporal-database-url"), []byte(pg.TCPURL()+"\n")); err != nil {
+			return errors.Join(err, pg.Stop())
+		}
 	}
 	if err := atomicfile.Write(s.path("conf", "database-url"), []byte(pg.URL()+"\n")); err != nil {
 		return errors.Join(err, pg.Stop())
@@ -81,7 +92,16 @@ func (s *Stack) postgres(ctx context.Context, ready func()) error {
 }
 
 func (s *Stack) temporal(ctx context.Context, ready func()) error {
-	t, err := temporaldev.Start(ctx, temporaldev.Options{File: s.path("temporal.sqlite"), Ports: s.set.TemporalPorts})
+	o := temporaldev.Options{Ports: s.set.TemporalPorts}
+	if s.set.TemporalStore == StorePostgres {
+		var err error
+		if o.Postgres, err = s.temporalDatabase(); err != nil {
+			return err
+		}
+	} else {
+		o.File = s.path("temporal.sqlite")
+	}
+	t, err := temporaldev.Start(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -90,7 +110,21 @@ func (s *Stack) temporal(ctx context.Context, ready func()) error {
 	return t.Stop()
 }
 
-// box runs the BMCs and the NetBox of the box, and plans its rack there.
+// temporalDatabase is where Temporal keeps its own, in the cluster that has our tables too.
+func (s *Stack) temporalDatabase() (*temporaldev.Postgres, error) {
+	raw, err := os.ReadFile(s.path("conf", "temporal-database-url"))
+	if err != nil {
+		return nil, fmt.Errorf("database of Temporal: %w; start part %s first", err, PartPostgres)
+	}
+	u, err := url.Parse(strings.TrimSpace(string(raw)))
+	if err != nil {
+		return nil, fmt.Errorf("database of Temporal: %w", err)
+	}
+	password, _ := u.User.Password()
+	return &temporaldev.Postgres{Address: u.Host, User: u.User.Username(), Password: password, Database: "temporal"}, nil
+}
+
+// box runs the BMCs and the NetBox of the box, and plans its racks there.
 func (s *Stack) box(ctx context.Context, ready func()) error {
 	rules := &sim.Faults{}
 	nb, err := netboxsim.Open(netboxsim.Options{Dir: s.path("netbox"), AdminToken: s.set.NetBoxAdmin, Faults: rules})
@@ -114,12 +148,16 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 		<-ctx.Done()
 		return srv.Close()
 	})
-	if err := netboxload.LoadRack(ctx, "http://"+s.set.NetBox, s.set.NetBoxAdmin, s.rack); err != nil {
-		return errors.Join(err, srv.Close())
+	var machines []sim.MachineSpec
+	for _, rack := range s.Racks() {
+		if err := netboxload.LoadRack(ctx, "http://"+s.set.NetBox, s.set.NetBoxAdmin, rack); err != nil {
+			return errors.Join(err, srv.Close())
+		}
+		machines = append(machines, rack.Machines()...)
 	}
 	g.Go(func() error {
 		return sim.Run(ctx, sim.Options{
-			Dir: s.path("box"), Machines: s.rack.Machines(), Port: s.set.BMCPort, Admin: s.set.BoxAdmin,
+			Dir: s.path("box"), Machines: machines, Port: s.set.BMCPort, Admin: s.set.BoxAdmin,
 			Speed: s.set.Speed, Latency: s.set.Latency, Logger: s.log, Faults: rules,
 		}, func(*sim.Box) { ready() })
 	})
@@ -192,13 +230,22 @@ func (s *Stack) Up(ctx context.Context, ready func()) error {
 // Options are how a stack is made.
 type Options struct {
 	Dir     string
-	Rack    sim.Rack // zero: sim.DefaultRack
-	Speed   float64  // of the box; 0: 20
-	Latency float64  // of the box's BMCs, 1: as real ones
-	Faster  int      // hurries the product's waits, see workflows.Timing.Faster; 0: 10
-	Log     *slog.Logger
-	Said    io.Writer // what the product's programs log; nil: nowhere
+	Rack    sim.Rack   // zero: sim.DefaultRack
+	More    []sim.Rack // further racks of its site
+	Speed   float64    // of the box; 0: 20
+	Latency float64    // of the box's BMCs, 1: as real ones
+	Faster  int        // hurries the product's waits, see workflows.Timing.Faster; 0: 10
+	// TemporalStore is where Temporal keeps its own: StoreSQLite (where empty) or StorePostgres.
+	TemporalStore string
+	Log           *slog.Logger
+	Said          io.Writer // what the product's programs log; nil: nowhere
 }
+
+// Where Temporal keeps its own.
+const (
+	StoreSQLite   = "sqlite"   // a file
+	StorePostgres = "postgres" // databases of the cluster that has our tables, as in production
+)
 
 // DefaultDir is where a stack lives when nobody says: for root outside of root's home, where
 // PostgreSQL's user may go.

@@ -20,8 +20,7 @@ type point struct {
 }
 
 func (p point) String() string {
-	path := strings.TrimPrefix(strings.Trim(p.Path, "^$"), "/redfish/v1/")
-	return fmt.Sprintf("%s %s #%d", p.Method, strings.ReplaceAll(path, `\.`, "."), p.Nth+1)
+	return fmt.Sprintf("%s %s #%d", p.Method, strings.TrimPrefix(p.plain(), "/redfish/v1/"), p.Nth+1)
 }
 
 // pointsOf lists the calls of a machine's journal in the order in which they came.
@@ -42,6 +41,17 @@ func pointsOf(journal []sim.Entry) []point {
 	}
 	return out
 }
+
+// members are the collections whose members each vendor names differently.
+var members = regexp.MustCompile(`(?i)/(systems|managers|chassis|accounts|networkadapters|ethernetinterfaces|storage|volumes|certificates|jobs)/[^/]+`)
+
+// pattern is the point's call as it is known across vendors: without names, numbers and case.
+func (p point) pattern() string {
+	return p.Method + " " + strings.ToLower(members.ReplaceAllString(p.plain(), "/$1/*"))
+}
+
+// plain is the path as one types it.
+func (p point) plain() string { return strings.ReplaceAll(strings.Trim(p.Path, "^$"), `\`, "") }
 
 // hold keeps back the point's answer on a machine.
 func (p point) hold(machine, phase string) sim.Fault {

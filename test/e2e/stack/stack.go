@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,10 +47,12 @@ const (
 
 // Options are how a stack is made.
 type Options struct {
-	Rack    sim.Rack // zero: sim.DefaultRack
-	Speed   float64  // of the box; 0: 50
+	Racks   []sim.Rack // of one site; none: sim.DefaultRack
+	Speed   float64    // of the box; 0: 50
 	Latency float64
 	Hurry   int // 0: 20
+	// TemporalStore is where Temporal keeps its own; empty: SQLite.
+	TemporalStore string
 	// NetBox points the programs at another NetBox than the box's: its URL and a token file.
 	NetBoxURL, NetBoxTokenFile string
 }
@@ -96,7 +97,11 @@ func Start(t testing.TB, o Options) *Stack {
 	if o.Hurry == 0 {
 		o.Hurry = 20
 	}
-	inner, err := devstack.Open(devstack.Options{Dir: dir, Rack: o.Rack, Speed: o.Speed, Latency: o.Latency, Faster: o.Hurry})
+	d := devstack.Options{Dir: dir, Speed: o.Speed, Latency: o.Latency, Faster: o.Hurry, TemporalStore: o.TemporalStore}
+	if len(o.Racks) > 0 {
+		d.Rack, d.More = o.Racks[0], o.Racks[1:]
+	}
+	inner, err := devstack.Open(d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,30 +379,8 @@ func (s *Stack) until(limit time.Duration, what string, cond func() error) {
 // Box is the admin API of the box: journal, faults, holds.
 func (s *Stack) Box() *simclient.Client { return simclient.New(s.inner.BoxAdmin()) }
 
-// Rack is what the box runs.
+// Rack is the first rack of the box.
 func (s *Stack) Rack() sim.Rack { return s.inner.Rack() }
 
 // Inner is the stack's folder: addresses and tokens.
 func (s *Stack) Inner() *devstack.Stack { return s.inner }
-
-// NetBox asks the NetBox that the programs use, as its administrator, and decodes the answer.
-func (s *Stack) NetBox(ctx context.Context, base, token, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/api/"+path, nil)
-	if err != nil {
-		return err
-	}
-	keyword := "Token "
-	if strings.HasPrefix(token, "nbt_") {
-		keyword = "Bearer "
-	}
-	req.Header.Set("Authorization", keyword+token)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: status %d", path, res.StatusCode)
-	}
-	return json.NewDecoder(res.Body).Decode(into)
-}
