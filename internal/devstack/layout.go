@@ -168,6 +168,9 @@ func (s *Stack) NetBox() (url, adminToken string) { return "http://" + s.set.Net
 // BoxAdmin is the URL of the box's admin API.
 func (s *Stack) BoxAdmin() string { return "http://" + s.set.BoxAdmin }
 
+// BMCPort is the port of every Redfish BMC of the site.
+func (s *Stack) BMCPort() int { return s.set.BMCPort }
+
 // AdminToken is the file of the administrator's API token.
 func (s *Stack) AdminToken() string { return s.path("conf", "admin-token") }
 
