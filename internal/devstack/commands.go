@@ -18,8 +18,8 @@ import (
 )
 
 // Commands are the verbs that cagenut-dev has beside those of cagenut.
-func Commands(s cli.Streams) []*cobra.Command {
-	return []*cobra.Command{newUp(s), newDemo(s), newPart(s), newInit(s)}
+func Commands(s cli.Streams, e Engine) []*cobra.Command {
+	return []*cobra.Command{newUp(s, e), newDemo(s, e), newPart(s, e), newInit(s)}
 }
 
 // flags are how a stack is made. They count when the folder is new; a restart keeps what it began
@@ -64,8 +64,8 @@ func (f *flags) open(toFile bool) (*Stack, func() error, error) {
 	return s, done, nil
 }
 
-func newUp(s cli.Streams) *cobra.Command {
-	var f flags
+func newUp(s cli.Streams, e Engine) *cobra.Command {
+	f := flags{o: Options{Engine: e}}
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Run everything on this machine until Ctrl-C",
@@ -94,8 +94,8 @@ The box's NetBox is at %s/api/ (token %s), its faults and journal at %s.
 `, s.API(), url, token, s.BoxAdmin(), s.rack.Name, s.rack.Site.Slug)
 }
 
-func newDemo(s cli.Streams) *cobra.Command {
-	var f flags
+func newDemo(s cli.Streams, e Engine) *cobra.Command {
+	f := flags{o: Options{Engine: e}}
 	var hold bool
 	c := &cobra.Command{
 		Use:   "demo",
@@ -257,8 +257,8 @@ func quoted(args []string) string {
 }
 
 // newPart runs one part in a process of its own, which a test can kill.
-func newPart(s cli.Streams) *cobra.Command {
-	var f flags
+func newPart(s cli.Streams, e Engine) *cobra.Command {
+	f := flags{o: Options{Engine: e}}
 	c := &cobra.Command{
 		Use:       "part {postgres|temporal|box}",
 		Short:     "Run one part of a stack in this process",

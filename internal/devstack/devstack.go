@@ -33,7 +33,6 @@ import (
 
 	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/devstack/pgdev"
-	"github.com/cagenut/cagenut/internal/devstack/temporaldev"
 	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/internal/sim/netboxload"
 	"github.com/cagenut/cagenut/internal/sim/netboxsim"
@@ -92,26 +91,29 @@ func (s *Stack) postgres(ctx context.Context, ready func()) error {
 }
 
 func (s *Stack) temporal(ctx context.Context, ready func()) error {
-	o := temporaldev.Options{Ports: s.set.TemporalPorts}
+	if s.engine == nil {
+		return errors.New("this program has no Temporal server in it: run part temporal with cagenut-dev")
+	}
+	o := EngineOptions{Ports: s.set.TemporalPorts}
 	if s.set.TemporalStore == StorePostgres {
 		var err error
-		if o.Postgres, err = s.temporalDatabase(); err != nil {
+		if o.Database, err = s.temporalDatabase(); err != nil {
 			return err
 		}
 	} else {
 		o.File = s.path("temporal.sqlite")
 	}
-	t, err := temporaldev.Start(ctx, o)
+	stop, err := s.engine(ctx, o)
 	if err != nil {
 		return err
 	}
 	ready()
 	<-ctx.Done()
-	return t.Stop()
+	return stop()
 }
 
 // temporalDatabase is where Temporal keeps its own, in the cluster that has our tables too.
-func (s *Stack) temporalDatabase() (*temporaldev.Postgres, error) {
+func (s *Stack) temporalDatabase() (*url.URL, error) {
 	raw, err := os.ReadFile(s.path("conf", "temporal-database-url"))
 	if err != nil {
 		return nil, fmt.Errorf("database of Temporal: %w; start part %s first", err, PartPostgres)
@@ -120,8 +122,7 @@ func (s *Stack) temporalDatabase() (*temporaldev.Postgres, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database of Temporal: %w", err)
 	}
-	password, _ := u.User.Password()
-	return &temporaldev.Postgres{Address: u.Host, User: u.User.Username(), Password: password, Database: "temporal"}, nil
+	return u, nil
 }
 
 // box runs the BMCs and the NetBox of the box, and plans its racks there.
@@ -235,10 +236,23 @@ type Options struct {
 	Speed   float64    // of the box; 0: 20
 	Latency float64    // of the box's BMCs, 1: as real ones
 	Faster  int        // hurries the product's waits, see workflows.Timing.Faster; 0: 10
+	// Engine runs part temporal; nil: this process does not. It is a parameter so that what only looks
+	// at a stack, such as a test, does not have a Temporal server linked in.
+	Engine Engine
 	// TemporalStore is where Temporal keeps its own: StoreSQLite (where empty) or StorePostgres.
 	TemporalStore string
 	Log           *slog.Logger
 	Said          io.Writer // what the product's programs log; nil: nowhere
+}
+
+// Engine starts a Temporal server with our namespace, and gives what stops it.
+type Engine func(context.Context, EngineOptions) (stop func() error, err error)
+
+// EngineOptions say what an Engine runs on: a file, or a PostgreSQL in which its user may make databases.
+type EngineOptions struct {
+	File     string
+	Database *url.URL
+	Ports    [4]int
 }
 
 // Where Temporal keeps its own.

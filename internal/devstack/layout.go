@@ -37,6 +37,8 @@ type Stack struct {
 	rack sim.Rack
 	log  *slog.Logger
 	said io.Writer
+
+	engine Engine // nil: part temporal cannot run in this process
 }
 
 type settings struct {
@@ -69,7 +71,7 @@ func Open(o Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{dir: dir, log: o.Log, said: o.Said}
+	s := &Stack{dir: dir, log: o.Log, said: o.Said, engine: o.Engine}
 	if s.said == nil {
 		s.said = io.Discard
 	}
