@@ -19,8 +19,13 @@ const KindInstall = "install"
 // UntilHardware is the stage at which a machine is proved and staged.
 const UntilHardware = "hardware"
 
-// passwordLength is what IPMI 2.0 can store at most.
-const passwordLength = 20
+// passwordLength is what IPMI 2.0 can store at most. What is reached over IPMI gets one that also the
+// older form of the command holds: there are BMCs that take 20 characters, say yes, and then know
+// neither the new password nor the old (OpenIPMI's simulator is one).
+const (
+	passwordLength     = 20
+	passwordLengthIPMI = 16
+)
 
 // Install composes one machine's part of an install, up to the stage until. It reads like the paper
 // procedure that it replaces. Items are what stands in the way, all at once: then there is no plan.
@@ -114,15 +119,18 @@ func (in *install) stage() plan.Step {
 
 // credentials gives the account a password of its own machine instead of the factory's.
 func (in *install) credentials() plan.Step {
-	account := in.profile.BMC.Account
+	account, length := in.profile.BMC.Account, passwordLength
+	if in.profile.BMC.Protocol == "ipmi" {
+		length = passwordLengthIPMI
+	}
 	return plan.Step{
 		Name: "bmc-credentials", Kind: plan.KindCredentials, Version: versionCredentials,
 		Title: "Give the BMC account a password of this machine's own",
 		Mode:  plan.Act, Place: plan.Site, Undo: plan.NoReturn,
 		DeadlineSec: seconds(20 * time.Minute), Policy: PolicyBMCWrite,
-		Want: plan.Encode(plan.WantCredentials{Account: account, Length: passwordLength}),
+		Want: plan.Encode(plan.WantCredentials{Account: account, Length: length}),
 		Writes: []plan.Write{in.bmc("account "+account, "password",
-			fmt.Sprintf("generated, %d characters, never shown", passwordLength))},
+			fmt.Sprintf("generated, %d characters, never shown", length))},
 	}
 }
 

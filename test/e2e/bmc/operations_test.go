@@ -64,7 +64,7 @@ func TestOperations(t *testing.T) {
 			servers = append(servers, d)
 		}
 	}
-	const na, done, skipped = operation.StepNotApplicable, operation.StepDone, operation.StepSkipped
+	const na, so, done, skipped = operation.StepNotApplicable, operation.StepAlready, operation.StepDone, operation.StepSkipped
 	over := func(i int, serial string, kind sim.DeviceType, login string) foreign {
 		d := servers[i]
 		d.Serial, d.Type = serial, kind
@@ -72,17 +72,15 @@ func TestOperations(t *testing.T) {
 	}
 	ipmi := over(0, ipmiSerial, sim.DeviceType{Manufacturer: "SimVendor", ManufacturerSlug: "simvendor", Model: "SV-1000", Slug: "simvendor-sv-1000", Height: 1},
 		ipmiSerial+",,admin,"+ipmiPassword)
-	// ipmi_sim accepts a password of 20 characters and keeps the old one, see ipmi_test.go.
-	ipmi.skip = map[string]string{"bmc-credentials": "not_applied"}
-	ipmi.wants = map[string]operation.StepState{"preflight": done, "identity": done, "stage": done, "bmc-credentials": skipped,
-		"bmc-settings": na, "firmware": na, "bios": na, "hardware": done}
+	ipmi.wants = map[string]operation.StepState{"preflight": so, "identity": so, "stage": done, "bmc-credentials": done,
+		"bmc-settings": na, "firmware": na, "bios": na, "hardware": so}
 	servers[1].Interfaces[1].MAC = sushyMAC
 	servers[1].Interfaces = servers[1].Interfaces[:2] // it has one
 	sushy := over(1, sushySerial, sim.DeviceType{Manufacturer: "Contoso", ManufacturerSlug: "contoso", Model: "Fake", Slug: "sushy-fake", Height: 1},
 		sushySerial+",,admin,"+sushyPassword)
 	sushy.skip = map[string]string{"bmc-credentials": "unsupported"} // it has no AccountService
-	sushy.wants = map[string]operation.StepState{"preflight": done, "identity": done, "stage": done, "bmc-credentials": skipped,
-		"bmc-settings": na, "firmware": na, "bios": na, "hardware": done}
+	sushy.wants = map[string]operation.StepState{"preflight": so, "identity": so, "stage": done, "bmc-credentials": skipped,
+		"bmc-settings": na, "firmware": na, "bios": na, "hardware": so}
 
 	s := stack.Start(t, stack.Options{Racks: append(stack.Fleet(sim.FlavourBase), rack),
 		Profiles: map[string]string{"ipmi.yaml": ipmiProfile, "sushy.yaml": sushyProfile}})
