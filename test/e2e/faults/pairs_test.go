@@ -51,8 +51,10 @@ type spoiler struct {
 	also  fault.Code // or with this: which of the two is a matter of moments
 	// stops are faults that park the machine at once, however short they are.
 	stops bool
-	// own overrides lasts for steps in which it means something else.
-	own map[string]fault.Code
+	// own overrides lasts and also for steps in which it means something else.
+	own map[string][]fault.Code
+	// says must stand in the reason: a deadline is no reason by itself.
+	says string
 	// only are the steps in which it makes sense; nil: all.
 	only []string
 	path string // instead of the step's
@@ -64,7 +66,10 @@ type spoiler struct {
 }
 
 func spoilers() []spoiler {
-	late := map[string]fault.Code{"identity": fault.Deadline, "bmc-credentials": fault.Deadline}
+	// Two requests of 30 s are more than 20 hurried minutes, and about as much as 30.
+	late := map[string][]fault.Code{"identity": {fault.Deadline}, "bmc-credentials": {fault.Deadline}, "hardware": {fault.Unreachable, fault.Deadline}}
+	// A demand for a new password that is cut off is a refusal without words. Only base's identity meets it.
+	wordless := map[string][]fault.Code{"identity": {fault.Rejected}}
 	return []spoiler{
 		{name: "status 500", fault: sim.Fault{Action: sim.ActStatus, Status: 500}, lasts: fault.ServerError},
 		{name: "status 503", fault: sim.Fault{Action: sim.ActStatus, Status: 503}, lasts: fault.Busy},
@@ -76,8 +81,7 @@ func spoilers() []spoiler {
 		{name: "reset", fault: sim.Fault{Action: sim.ActReset}, lasts: fault.Unreachable, also: fault.Busy},
 		{name: "drip", fault: sim.Fault{Action: sim.ActDrip, DelayMS: 500}, lasts: fault.Unreachable, own: late},
 		{name: "html", fault: sim.Fault{Action: sim.ActHTML}, lasts: fault.Malformed},
-		// A demand for a new password that is cut off is a refusal without words.
-		{name: "malformed", fault: sim.Fault{Action: sim.ActMalformed}, lasts: fault.Malformed, also: fault.Rejected},
+		{name: "malformed", fault: sim.Fault{Action: sim.ActMalformed}, lasts: fault.Malformed, own: wordless},
 		{name: "big", fault: sim.Fault{Action: sim.ActBig, Size: 9 << 20}, lasts: fault.Malformed},
 		{name: "expired-session", fault: sim.Fault{Action: sim.ActExpiredSession}, lasts: fault.BadCredentials},
 		{name: "wrong-serial", fault: sim.Fault{Action: sim.ActWrongSerial, Serial: "NOTTHISONE1"}, lasts: fault.IdentityMismatch,
@@ -98,7 +102,8 @@ func storms() []spoiler {
 	list := []spoiler{
 		{name: "500, a page", fault: sim.Fault{Action: sim.ActStatus, Status: 500,
 			Body: "<!DOCTYPE html><html><head><title>Server Error</title></head></html>"}, lasts: fault.InventoryAway},
-		{name: "hang", fault: sim.Fault{Action: sim.ActHang}, lasts: fault.InventoryAway},
+		// One call is given a minute, and the step 45 hurried ones, which is less than two.
+		{name: "hang", fault: sim.Fault{Action: sim.ActHang}, lasts: fault.Deadline, says: "inventory unreachable"},
 		{name: "reset", fault: sim.Fault{Action: sim.ActReset}, lasts: fault.InventoryAway},
 		{name: "latency", fault: sim.Fault{Action: sim.ActLatency, DelayMS: 1500}, lasts: survived},
 		{name: "login page", fault: sim.Fault{Action: sim.ActHTML}, lasts: fault.Malformed},
@@ -158,7 +163,10 @@ func pairs() []pair {
 		}
 		p := pair{step: s, spoiler: f, want: f.lasts}
 		if own, ok := f.own[s.name]; ok {
-			p.want, p.also = own, ""
+			p.want, p.also = own[0], ""
+			if len(own) > 1 {
+				p.also = own[1]
+			}
 		}
 		p.gated = f.gated && s.name != "identity"
 		// The base flavour demands a new password at once, which its identity step then sets; and a stuck
@@ -174,7 +182,7 @@ func pairs() []pair {
 		if f.stops || f.gated || f.cord {
 			return
 		}
-		p.once, p.want, p.also = true, survived, ""
+		p.once, p.want, p.also, p.says = true, survived, "", ""
 		out = append(out, p)
 	}
 	for _, s := range central() {
