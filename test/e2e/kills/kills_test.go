@@ -86,7 +86,8 @@ func everyCall(t *testing.T, flavours ...string) {
 		clean[b] = pool.take(t, b)
 		first = append(first, clean[b])
 	}
-	s.Done(s.Install(first...), 3*time.Minute)
+	undisturbed := s.Install(first...)
+	s.Done(undisturbed, 3*time.Minute)
 
 	known := map[string]map[string]bool{} // patterns of the calls that were seen, by flavour
 	want := map[breed]map[string]int{}
@@ -127,7 +128,12 @@ func everyCall(t *testing.T, flavours ...string) {
 	for _, id := range ops {
 		s.Done(id, 4*time.Minute)
 	}
-	report(t, s, all, off, want)
+	report(t, s, all, off, want, runsOf(s, append(ops, undisturbed)))
+	runs := runsOf(s, []operation.ID{undisturbed})
+	for _, b := range breeds {
+		run := runs[clean[b]]
+		told(t, s, run, b.flavour, "undisturbed", s.Changelog(run.Asset.ID))
+	}
 	sessions(t, s)
 	for _, b := range breeds {
 		t.Logf("%-24s %2d calls, each once before and once after its effect", b, calls[b])
@@ -230,13 +236,24 @@ func killAt(t *testing.T, s *stack.Stack, some []killed) (id operation.ID, kills
 	return id, kills
 }
 
+// runsOf are the runs of operations by machine.
+func runsOf(s *stack.Stack, ops []operation.ID) map[string]operation.Run {
+	out := map[string]operation.Run{}
+	for _, id := range ops {
+		for _, r := range s.Operation(id).Runs {
+			out[r.Asset.Name] = r
+		}
+	}
+	return out
+}
+
 // report prints what every kill led to and fails the test for effects that a clean run has not.
-func report(t *testing.T, s *stack.Stack, all []killed, off map[string]bool, want map[breed]map[string]int) {
+func report(t *testing.T, s *stack.Stack, all []killed, off map[string]bool, want map[breed]map[string]int, runs map[string]operation.Run) {
 	t.Helper()
 	devices := s.Devices()
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "MACHINE\tFLAVOUR\tCALL\tKILLED\tNETBOX\tEFFECTS")
+	fmt.Fprintln(w, "MACHINE\tFLAVOUR\tCALL\tKILLED\tNETBOX\tEFFECTS\tTOLD")
 	for _, k := range all {
 		said := "as in a clean run"
 		if diff := gocmp.Diff(want[k.breed], effects(s.Journal(k.machine), off[k.machine])); diff != "" {
@@ -247,7 +264,9 @@ func report(t *testing.T, s *stack.Stack, all []killed, off map[string]bool, wan
 		if status != "staged" {
 			t.Errorf("%s (%s), killed %s %s, is %q in NetBox", k.machine, k.breed, k.phase, k.at, status)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.machine, k.breed, k.at, k.phase, status, said)
+		run := runs[k.machine]
+		tells := told(t, s, run, k.breed.flavour, "killed "+k.phase+" "+k.at.String(), s.Changelog(run.Asset.ID))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.machine, k.breed, k.at, k.phase, status, said, tells)
 	}
 	_ = w.Flush() // into memory
 	t.Logf("\n%s", table.String())
