@@ -113,15 +113,15 @@ func (in *install) stage() plan.Step {
 
 // credentials gives the account a password of its own machine instead of the factory's.
 func (in *install) credentials() plan.Step {
-	account := in.profile.BMC.Account
+	account, length := in.profile.BMC.Account, in.profile.BMC.Password()
 	return plan.Step{
 		Name: "bmc-credentials", Kind: plan.KindCredentials, Version: versionCredentials,
 		Title: "Give the BMC account a password of this machine's own",
 		Mode:  plan.Act, Place: plan.Site, Undo: plan.NoReturn,
 		DeadlineSec: seconds(20 * time.Minute), Policy: PolicyBMCWrite,
-		Want: plan.Encode(plan.WantCredentials{Account: account, Length: in.profile.BMC.Password()}),
+		Want: plan.Encode(plan.WantCredentials{Account: account, Length: length}),
 		Writes: []plan.Write{in.bmc("account "+account, "password",
-			fmt.Sprintf("generated, %d characters, never shown", in.profile.BMC.Password()))},
+			fmt.Sprintf("generated, %d characters, never shown", length))},
 	}
 }
 

@@ -73,12 +73,17 @@ const (
 	MaxPassword = 20
 )
 
-// Password is the length of the passwords to make.
+// Password is the length of the passwords to make: the profile's, else the longest. Over IPMI that is
+// the shortest: there are BMCs that take 20 characters, say yes, and then know neither the new password
+// nor the old (OpenIPMI's simulator is one).
 func (b BMC) Password() int {
-	if b.PasswordLength == 0 {
-		return MaxPassword
+	switch {
+	case b.PasswordLength != 0:
+		return b.PasswordLength
+	case b.Protocol == "ipmi":
+		return MinPassword
 	}
-	return b.PasswordLength
+	return MaxPassword
 }
 
 // Firmware is the baseline, in the order in which it is installed.

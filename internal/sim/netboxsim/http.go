@@ -13,7 +13,8 @@ import (
 // maxBody bounds a request's body.
 const maxBody = 32 << 20
 
-func (a answer) write(w http.ResponseWriter, r *http.Request) {
+// write sends the answer; cut: only half of its JSON, as from a server that crashed meanwhile.
+func (a answer) write(w http.ResponseWriter, r *http.Request, cut bool) {
 	if a.etag != "" {
 		w.Header().Set("ETag", a.etag)
 	}
@@ -31,6 +32,9 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		http.Error(w, fmt.Sprintf("%s %s: %v", r.Method, r.URL.Path, err), http.StatusInternalServerError)
 		return
+	}
+	if cut {
+		b = b[:len(b)/2]
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(a.status)
