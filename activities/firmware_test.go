@@ -142,7 +142,7 @@ func (l *lone) carry(t *testing.T, kind string, want any) (done *Done, writes []
 			}
 			return nil, writes, f
 		}
-		told := []plan.Write(nil)
+		var told []plan.Write
 		if r.Done != nil {
 			told = r.Done.Writes
 		} else {

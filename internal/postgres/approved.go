@@ -131,7 +131,7 @@ func verify(ctx context.Context, tx pgx.Tx, id operation.ID, hash string) (verif
 		return verified{}, err
 	}
 	if p.Verify() != nil {
-		return verified{}, nil
+		v = verified{} // approves no target
 	}
 	return v, nil
 }

@@ -95,7 +95,7 @@ const (
 
 // pages are all pages of a scene, with what each must say.
 var pages = map[string][]string{
-	"/": {"1 machine waits for a person", "srv-105", "cagenut op retry " + op + " --asset srv-105", "2.1.4", "1.9.0", "the profile may ask for what this machine refuses",
+	"/": {"1 machine waits for a person", "srv-105", "cagenut op retry " + op + " --asset srv-105", "2.1.4", "1.9.0", "a profile that asks for what it refuses",
 		"Site fra02 is away", "cagenut worker --site fra02", "clock of ams-oob-1/31", "Paused for", "no worker knows step bios/3", "install of 12 machines", "3 queued"},
 	"/operations":                        {"install of 12", "ada: rack r12 for the new region", "DC-42", "waits for a person", "install of 4", "failed"},
 	"/operations?state=paused":           {"before the holidays"},

@@ -23,7 +23,7 @@ const spoiled = "srv-105"
 
 func TestDashboard(t *testing.T) {
 	rack := sim.DefaultRack()
-	s := stack.Start(t, stack.Options{Rack: rack, Speed: 20, Latency: 1})
+	s := stack.Start(t, stack.Options{Racks: []sim.Rack{rack}, Speed: 20, Latency: 1})
 	folder := *shots
 	if folder == "" {
 		folder = t.TempDir()
