@@ -28,7 +28,12 @@ func (r *record) SetStatus(_ context.Context, c inventory.StatusChange) (bool, e
 // A machine that is staged already stays so: it was before, or the answer to our own write was lost.
 func TestStage(t *testing.T) {
 	const op = "op_01JD0000000000000000000000"
-	wrote := []plan.Write{{System: "netbox", Object: "device srv-1", Field: "status", Before: "planned", After: "staged"}}
+	wrote := func(before string) []plan.Write {
+		return []plan.Write{
+			{System: "netbox", Object: "device srv-1", Field: "status", Before: "planned", After: "staged"},
+			{System: "netbox", Object: "device srv-1", Field: "custom field cagenut_operation", Before: before, After: op},
+		}
+	}
 	back := []plan.Write{{System: "netbox", Object: "device srv-1", Field: "status", Before: "staged", After: "planned"}}
 	for _, c := range []struct {
 		name   string
@@ -39,9 +44,9 @@ func TestStage(t *testing.T) {
 		want   Done
 		moves  int
 	}{
-		{"planned", "planned", "planned", "", false, Done{Changed: true, Summary: "NetBox status staged", Writes: wrote}, 1},
+		{"planned", "planned", "planned", "", false, Done{Changed: true, Summary: "NetBox status staged", Writes: wrote("")}, 1},
 		{"staged before", "staged", "staged", "op_OTHER", false, Done{Summary: "NetBox status is staged already"}, 0},
-		{"the answer was lost", "staged", "planned", op, false, Done{Changed: true, Summary: "NetBox status is staged already", Writes: wrote}, 0},
+		{"the answer was lost", "staged", "planned", op, false, Done{Changed: true, Summary: "NetBox status is staged already", Writes: wrote(plan.Unknown)}, 0},
 		{"taken back", "staged", "planned", op, true, Done{Changed: true, Summary: "NetBox status planned", Writes: back}, 1},
 		{"another operation staged it", "staged", "planned", "op_OTHER", true, Done{Summary: "NetBox status is staged by op_OTHER, left as it is"}, 0},
 		{"a person staged it", "staged", "planned", "", true, Done{Summary: "NetBox status is staged by no operation of ours, left as it is"}, 0},
