@@ -182,7 +182,7 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 		// A machine that was staged before, or a call whose answer was lost after its write.
 		done := &Done{Summary: fmt.Sprintf("NetBox status is %s already", to)}
 		if before := want.From[0]; device.Custom[inventory.OperationField] == string(c.Operation) && before != want.To && !c.Undo {
-			done.Changed, done.Writes = true, stageWrites(c, asset.Status(before), to, plan.Unknown)
+			done.Changed, done.Writes = true, stageWrites(c, asset.Status(before), to, map[string]string{inventory.OperationField: plan.Unknown})
 		}
 		return Result{Done: done}, nil
 	}
@@ -195,16 +195,18 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 	}
 	done := &Done{Changed: changed, Summary: fmt.Sprintf("NetBox status %s", to)}
 	if changed {
-		done.Writes = stageWrites(c, from, to, device.Custom[inventory.OperationField])
+		done.Writes = stageWrites(c, from, to, device.Custom)
 	}
 	return Result{Done: done}, nil
 }
 
-// stageWrites are the two fields that one PATCH writes. operation is what the custom field held before.
-func stageWrites(c Call, from, to asset.Status, operation string) []plan.Write {
+// stageWrites are the two fields that one PATCH writes, the second where NetBox has it. had are the
+// device's custom fields before.
+func stageWrites(c Call, from, to asset.Status, had map[string]string) []plan.Write {
 	device := "device " + c.Asset.Name
+	operation, marked := had[inventory.OperationField]
 	writes := []plan.Write{{System: "netbox", Object: device, Field: "status", Before: string(from), After: string(to)}}
-	if operation != string(c.Operation) {
+	if marked && operation != string(c.Operation) {
 		writes = append(writes, plan.Write{System: "netbox", Object: device, Field: "custom field " + inventory.OperationField,
 			Before: operation, After: string(c.Operation)})
 	}

@@ -41,8 +41,8 @@ type Device struct {
 	OOBID        int64             `json:"-"` // of the IP address object
 	PrimaryIP4   netip.Prefix      `json:"primary_ip4"`
 	PrimaryIP6   netip.Prefix      `json:"primary_ip6"`
-	Tags         []string          `json:"tags,omitempty"` // slugs, sorted
-	Custom       map[string]string `json:"custom_fields,omitempty"`
+	Tags         []string          `json:"tags,omitempty"`          // slugs, sorted
+	Custom       map[string]string `json:"custom_fields,omitempty"` // every field of the type; empty: not set
 	Updated      time.Time         `json:"last_updated"`
 	Interfaces   []Interface       `json:"interfaces,omitempty"` // by name
 	// PrimaryPool are the prefixes from which a primary address could be taken when the device has
