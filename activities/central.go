@@ -99,6 +99,7 @@ func (a *Central) handlers() map[kind]handler {
 	return map[kind]handler{
 		{plan.KindPreflight, 1}: a.preflight,
 		{plan.KindStage, 1}:     a.stage,
+		{plan.KindAddresses, 1}: a.addresses,
 	}
 }
 

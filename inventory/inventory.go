@@ -146,7 +146,7 @@ type Source interface {
 	// the pool already becomes the primary one. It is atomic, and idempotent by the operation: after a
 	// lost answer the address that was made is found, and no second one is taken. A DNS name that
 	// somebody else gave is an ErrConflict and stays. No address left is ErrRejected. writes tells what
-	// was changed, also beside an error.
+	// the operation changed, in this call or in one whose answer was lost.
 	Allocate(ctx context.Context, a Allocation) (address netip.Prefix, writes []plan.Write, err error)
 	// Release takes back what the operation allocated for the device, and nothing else: an address that
 	// does not carry the operation's ID stays.

@@ -56,19 +56,25 @@ func testAllocate(t *testing.T, h Harness, w world) {
 	if now.PrimaryIP4 != got || !slices.Contains(now.Interfaces[i].Addresses, got) {
 		t.Errorf("primary address %s, of eth0 %v; want %s", now.PrimaryIP4, now.Interfaces[i].Addresses, got)
 	}
-	again, writes, err := h.Source.Allocate(t.Context(), ask)
-	if err != nil || again != got || len(writes) != 0 {
-		t.Errorf("asked again: %s, %v, %v; want %s and no write", again, fields(writes), err, got)
+	// A call whose answer was lost, before or after the device was told: the address is found, not a
+	// second taken, and what the operation wrote is told.
+	for _, lost := range []string{"the last answer", "the one before the device was told"} {
+		again, writes, err := h.Source.Allocate(t.Context(), ask)
+		if err != nil || again != got {
+			t.Errorf("lost %s: %s, %v; want %s", lost, again, err, got)
+		}
+		if diff := cmp.Diff([]string{"ip-address address", "ip-address dns_name", "device primary_ip4"}, fields(writes)); diff != "" {
+			t.Errorf("lost %s: writes (-want +got):\n%s", lost, diff)
+		}
+		h.Edit(t, d.ID, map[string]any{"primary_ip4": nil})
 	}
-
-	// A call whose answer was lost before the device was told: the address is found, not a second taken.
-	h.Edit(t, d.ID, map[string]any{"primary_ip4": nil})
-	again, writes, err = h.Source.Allocate(t.Context(), ask)
-	if err != nil || again != got {
-		t.Errorf("after a lost answer: %s, %v; want %s", again, err, got)
+	if _, _, err := h.Source.Allocate(t.Context(), ask); err != nil {
+		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"ip-address address", "device primary_ip4"}, fields(writes)); diff != "" {
-		t.Errorf("writes after a lost answer (-want +got):\n%s", diff)
+	next := ask
+	next.Operation = "op_next"
+	if again, writes, err := h.Source.Allocate(t.Context(), next); err != nil || again != got || len(writes) != 0 {
+		t.Errorf("by another operation: %s, %v, %v; want %s and no write", again, fields(writes), err, got)
 	}
 
 	if writes, err := h.Source.Release(t.Context(), d.ID, "op_other"); err != nil || len(writes) != 0 {
@@ -127,7 +133,7 @@ func testAllocateRefuses(t *testing.T, h Harness, w world) {
 		t.Fatal(err)
 	}
 	other := good
-	other.DNSName = "b.example.net"
+	other.DNSName, other.Operation = "b.example.net", "op_other"
 	_, writes, err := h.Source.Allocate(t.Context(), other)
 	if e := kind(t, err, inventory.ErrConflict); !strings.Contains(e.Error(), "a.example.net") || len(writes) != 0 {
 		t.Errorf("another name: %v, wrote %v; want the name that stands, and no write", e, writes)

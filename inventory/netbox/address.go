@@ -65,7 +65,11 @@ func (c *Client) Allocate(ctx context.Context, ask inventory.Allocation) (netip.
 	if primary != nil {
 		have, err := a.address(ctx, primary.id())
 		if err == nil {
+			a.tell(have, ask)
 			err = a.name(ctx, have, ask)
+		}
+		if err == nil && have.madeBy(ask.Operation) {
+			a.wrote("device "+string(a.device.Name), field, "", string(have.Address))
 		}
 		return have.prefix(), a.writes, err
 	}
@@ -117,9 +121,8 @@ func (a *allocation) existing(ctx context.Context, port int64, ask inventory.All
 	}
 	found = slices.DeleteFunc(found, func(o ownAddress) bool { return !ask.Pool.Contains(o.prefix().Addr()) })
 	if i := slices.IndexFunc(found, func(o ownAddress) bool { return o.madeBy(ask.Operation) }); i >= 0 {
-		made := found[i]
-		a.wrote("ip-address "+string(made.Address), "address", "", string(made.Address)) // by a call whose answer was lost
-		return made, nil
+		a.tell(found[i], ask)
+		return found[i], nil
 	}
 	if len(found) > 1 {
 		return ownAddress{}, &inventory.Error{Kind: inventory.ErrAmbiguous, Op: a.op, Names: []string{string(found[0].Address), string(found[1].Address)},
@@ -153,11 +156,20 @@ func (a *allocation) take(ctx context.Context, port int64, ask inventory.Allocat
 	if !ask.Pool.Contains(made.prefix().Addr()) {
 		return ownAddress{}, &inventory.Error{Kind: inventory.ErrMalformed, Op: a.op, Detail: fmt.Sprintf("NetBox gave %q, which is not of %s", made.Address, ask.Pool)}
 	}
-	a.wrote("ip-address "+string(made.Address), "address", "", string(made.Address))
-	if ask.DNSName != "" {
-		a.wrote("ip-address "+string(made.Address), "dns_name", "", ask.DNSName)
-	}
+	a.tell(made, ask)
 	return made, nil
+}
+
+// tell notes what the operation wrote by making an address, now or in a call whose answer was lost.
+func (a *allocation) tell(made ownAddress, ask inventory.Allocation) {
+	if !made.madeBy(ask.Operation) {
+		return
+	}
+	object := "ip-address " + string(made.Address)
+	a.wrote(object, "address", "", string(made.Address))
+	if ask.DNSName != "" && string(made.DNSName) == ask.DNSName {
+		a.wrote(object, "dns_name", "", ask.DNSName)
+	}
 }
 
 // poolID finds the pool among the site's prefixes of the primary role.

@@ -61,7 +61,7 @@ func TestSetupFromNothing(t *testing.T) {
 		}
 		want := map[string]string{
 			"custom field cagenut_operation": step.state, "tag cagenut": step.state, "permission cagenut read": step.state,
-			"permission cagenut write status": step.state,
+			"permission cagenut write status":    step.state,
 			"permission cagenut write addresses": step.state, "permission cagenut release addresses": step.state, "webhook cagenut": step.state, "event rule cagenut": step.state,
 		}
 		got := map[string]string{}
