@@ -165,6 +165,10 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 	if c.Undo {
 		// Only what this operation took out of planned goes back there. A machine that somebody else
 		// staged between our plan and our step carries another operation's ID, or none.
+		ours := device.Custom[inventory.OperationField] == string(c.Operation)
+		if from == asset.Planned && ours { // by a call whose answer was lost
+			return Result{Done: &Done{Changed: true, Summary: "NetBox status is planned again", Writes: stageWrites(c, to, from, device.Custom)}}, nil
+		}
 		if from != to {
 			return Result{Done: &Done{Summary: fmt.Sprintf("NetBox status is %s, left as it is", from)}}, nil
 		}

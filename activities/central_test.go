@@ -50,7 +50,8 @@ func TestStage(t *testing.T) {
 		{"taken back", "staged", "planned", op, true, Done{Changed: true, Summary: "NetBox status planned", Writes: back}, 1},
 		{"another operation staged it", "staged", "planned", "op_OTHER", true, Done{Summary: "NetBox status is staged by op_OTHER, left as it is"}, 0},
 		{"a person staged it", "staged", "planned", "", true, Done{Summary: "NetBox status is staged by no operation of ours, left as it is"}, 0},
-		{"taken back before", "planned", "planned", op, true, Done{Summary: "NetBox status is planned, left as it is"}, 0},
+		{"the answer to taking back was lost", "planned", "planned", op, true, Done{Changed: true, Summary: "NetBox status is planned again", Writes: back}, 0},
+		{"a person took it back", "planned", "planned", "op_OTHER", true, Done{Summary: "NetBox status is planned, left as it is"}, 0},
 	} {
 		r := &record{device: inventory.Device{ID: 1, Name: "srv-1", Serial: "SN1", Status: c.status, Custom: map[string]string{inventory.OperationField: c.by}}}
 		step := plan.Step{Kind: plan.KindStage, Version: 1, Want: plan.Encode(plan.WantStage{From: []string{string(c.from)}, To: "staged"})}
