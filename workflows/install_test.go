@@ -177,3 +177,37 @@ func TestInstallFirmwareBounds(t *testing.T) {
 		}
 	}
 }
+
+// With --until addresses a plan ends with the step that takes them: a free one of the pool where the
+// machine has none, else only the name.
+func TestInstallAddresses(t *testing.T) {
+	last := func(f plan.Facts) plan.Step {
+		t.Helper()
+		target, problems := workflows.Install(f, dell(), store, workflows.UntilAddresses)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		return target.Steps[len(target.Steps)-1]
+	}
+	f := facts()
+	f.Domain = "Ams01.example.net"
+	f.PrimaryPool = []netip.Prefix{netip.MustParsePrefix("10.1.2.0/24"), netip.MustParsePrefix("10.1.3.0/24"), netip.MustParsePrefix("2001:db8::/64")}
+	s := last(f)
+	want := plan.WantAddresses{Interface: "eth0", Pools: []string{"10.1.2.0/24", "2001:db8::/64"}, DNSName: f.Asset.Name + ".ams01.example.net"}
+	got, err := plan.Decode[plan.WantAddresses](s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" || s.Kind != plan.KindAddresses || s.Undo != plan.Compensable || len(s.Writes) != 5 {
+		t.Errorf("step %s, undo %s, writes %v (-want +got):\n%s", s.Kind, s.Undo, s.Writes, diff)
+	}
+	f.Primary = []netip.Prefix{netip.MustParsePrefix("10.1.2.7/24")}
+	s = last(f)
+	if got, err := plan.Decode[plan.WantAddresses](s); err != nil || cmp.Diff([]string{"10.1.2.0/24"}, got.Pools) != "" || len(s.Writes) != 1 {
+		t.Errorf("a machine with an address: %+v, %v, writes %v", got, err, s.Writes)
+	}
+	f.Domain = ""
+	if s = last(f); len(s.Writes) != 0 {
+		t.Errorf("with an address and no domain: writes %v", s.Writes)
+	}
+}

@@ -55,6 +55,7 @@ func TestAcceptARack(t *testing.T) {
 	t.Run("wrong serial", w.wrongSerial)
 	t.Run("accepted", w.accepted)
 	t.Run("accepted again", w.again)
+	t.Run("addresses", w.addresses)
 }
 
 // device is what the tests read of a device in NetBox.
@@ -100,7 +101,11 @@ func (w world) ours(t *testing.T, name string) []inventorytest.Change {
 
 // ask is an install of machines from the command line.
 func (w world) ask(names ...string) (stdout, stderr string, code int) {
-	return w.CLI(append([]string{"install", "--site", w.Rack().Site.Slug, "--until", "hardware",
+	return w.askUntil("hardware", names...)
+}
+
+func (w world) askUntil(until string, names ...string) (stdout, stderr string, code int) {
+	return w.CLI(append([]string{"install", "--site", w.Rack().Site.Slug, "--until", until,
 		"--reason", "e2e", "--ticket", "E2E-1", "--wait", "-o", "json"}, names...)...)
 }
 
@@ -212,6 +217,63 @@ func (w world) again(t *testing.T) {
 			if s.Name != "stage" && len(s.Writes) > 0 {
 				t.Errorf("%s: step %s says it wrote %v", r.Asset.Name, s.Name, s.Writes)
 			}
+		}
+	}
+}
+
+// addresses gives two machines their addresses at the same time, twice: each gets one of its own with
+// its DNS name, and the second time nothing is written.
+func (w world) addresses(t *testing.T) {
+	names := []string{"srv-101", "srv-102"}
+	given := func() map[string]string {
+		t.Helper()
+		out := map[string]string{}
+		for _, name := range names {
+			var page struct {
+				Results []struct {
+					Address string
+					DNSName string `json:"dns_name"`
+					Custom  struct {
+						Operation operation.ID `json:"cagenut_operation"`
+					} `json:"custom_fields"`
+				}
+			}
+			server.Must(t, http.MethodGet, "ipam/ip-addresses/?"+url.Values{"dns_name": {name + "." + w.Rack().Site.Slug + ".example.net"}}.Encode(), nil, &page)
+			if len(page.Results) != 1 || page.Results[0].Custom.Operation == "" {
+				t.Fatalf("%s has addresses %+v, want one that an operation took", name, page.Results)
+			}
+			var dev struct {
+				Primary *struct{ Address string } `json:"primary_ip4"`
+			}
+			server.Must(t, http.MethodGet, "dcim/devices/"+w.ids[name].String()+"/", nil, &dev)
+			if dev.Primary == nil || dev.Primary.Address != page.Results[0].Address {
+				t.Errorf("%s: primary address %+v, want %s", name, dev.Primary, page.Results[0].Address)
+			}
+			out[name] = page.Results[0].Address
+		}
+		if out[names[0]] == out[names[1]] {
+			t.Errorf("both have %s", out[names[0]])
+		}
+		return out
+	}
+	if out, said, code := w.askUntil("addresses", names...); code != 0 {
+		t.Fatalf("exit %d\n%s%s", code, out, said)
+	}
+	first := given()
+	rows := len(w.ours(t, names[0]))
+	out, said, code := w.askUntil("addresses", names...)
+	if code != 0 {
+		t.Fatalf("again: exit %d\n%s%s", code, out, said)
+	}
+	if diff := cmp.Diff(first, given()); diff != "" {
+		t.Errorf("addresses (-first +again):\n%s", diff)
+	}
+	if n := len(w.ours(t, names[0])); n != rows {
+		t.Errorf("again: %d rows in the changelog, want none new to %d", n, rows)
+	}
+	for _, r := range w.Operation(operationOf(t, said+out)).Runs {
+		if last := r.Steps[len(r.Steps)-1]; last.Name != "addresses" || last.State != operation.StepAlready || len(last.Writes) > 0 {
+			t.Errorf("%s: step %s is %s and wrote %v; want addresses, already so", r.Asset.Name, last.Name, last.State, last.Writes)
 		}
 	}
 }
