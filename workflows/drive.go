@@ -24,6 +24,10 @@ type drive struct {
 	deaf     bool     // takes no commands and shows no progress: an abort is not stopped half-way
 }
 
+// shortest is the least time that a call is given. One with less would tell of nothing but that, and hide
+// what was seen before.
+const shortest = 2 * time.Second
+
 // drive calls until the work is done, has failed for good, or an operator ends it. Failures that
 // pass by themselves are tried again within the policy; a site that is away is waited for.
 func (r *run) drive(ctx workflow.Context, d drive) (*activities.Done, *fault.Error, verdict) {
@@ -42,7 +46,7 @@ func (r *run) drive(ctx workflow.Context, d drive) (*activities.Done, *fault.Err
 			}
 		}
 		elapsed := workflow.Now(ctx).Sub(began) - r.stopped
-		if elapsed >= d.deadline {
+		if elapsed+shortest > d.deadline {
 			return nil, r.late(d), failed
 		}
 		sent := workflow.Now(ctx)
