@@ -167,8 +167,8 @@ func (s *Store) NextCommand(ctx context.Context, boot int64, at time.Time) (*ope
 	return &c, nil
 }
 
-// Progress notes how far a running command is. Of a command that has ended nothing changes.
-func (s *Store) Progress(ctx context.Context, boot int64, id string, p operation.Progress, at time.Time) error {
+// AgentProgress notes how far a running command is. Of a command that has ended nothing changes.
+func (s *Store) AgentProgress(ctx context.Context, boot int64, id string, p operation.Progress, at time.Time) error {
 	what := "progress of agent command " + id
 	return s.inTx(ctx, what, func(tx pgx.Tx) error {
 		record, err := lockBoot(ctx, tx, what, boot)

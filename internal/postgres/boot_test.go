@@ -354,13 +354,13 @@ func TestAgent(t *testing.T) {
 	if c, err := s.NextCommand(ctx, b.ID, noon); err != nil || c == nil || c.ID != "c2" {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	if err := s.Progress(ctx, b.ID, "c2", operation.Progress{Text: "memory", Percent: 40}, noon); err != nil {
+	if err := s.AgentProgress(ctx, b.ID, "c2", operation.Progress{Text: "memory", Percent: 40}, noon); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := s.GetCommand(ctx, "c2"); err != nil || c.Progress == nil || *c.Progress != (operation.Progress{Text: "memory", Percent: 40}) {
 		t.Errorf("%+v, %v", c, err)
 	}
-	wantCode(t, s.Progress(ctx, b.ID, "c9", operation.Progress{}, noon), fault.NotFound)
+	wantCode(t, s.AgentProgress(ctx, b.ID, "c9", operation.Progress{}, noon), fault.NotFound)
 	if _, err := s.FinishCommand(ctx, b.ID, "c2", operation.CommandResult{State: operation.CommandFailed, Error: "DIMM 3"}, "", noon); err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ type MemoryStore struct {
 	audit      []operation.AuditEntry
 	histories  map[asset.ID]operation.InstallHistory
 	down       error
+	boots      boots
 }
 
 type stored struct {
