@@ -45,6 +45,10 @@ lint: ## golangci-lint and workflowcheck, built once into the cache
 e2e: build ## runs against real NetBox, sushy-emulator, ipmi_sim; kills and faults (needs ../shared)
 	go test -tags e2e -timeout 60m -count 1 -p 1 ./bmc/redfish/reader ./test/e2e/...
 
+.PHONY: e2e-kills-all
+e2e-kills-all: build ## kills at every mutating call of every flavour (CI takes base's, and what the others have beyond)
+	go test -tags e2e -timeout 60m -count 1 -v -run TestEveryCall ./test/e2e/kills -args -all
+
 .PHONY: histories
 histories: ## record the executor's histories anew, before its code changes (workflows/versions.go)
 	go test ./internal/devstack/temporaldev -count 1 -run TestHistories -record ../../../workflows/testdata/histories

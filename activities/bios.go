@@ -16,13 +16,25 @@ import (
 	"github.com/cagenut/cagenut/internal/plan"
 )
 
-// biosHandle is where the BIOS step is: observing ("" or "settle") or rebooting.
+// biosHandle is where the BIOS step is. A round observes (""), writes, observes what it wrote, reboots
+// and settles. What is about to be written stands in the handle before it is written
+// (docs/adr/0004), so that a call whose answer was lost still tells its writes.
 type biosHandle struct {
-	Phase string       `json:"phase,omitempty"`
-	Cycle cycle        `json:"cycle,omitzero"`
-	Since time.Time    `json:"since,omitzero"`  // when settling began
-	Asked []string     `json:"asked,omitempty"` // attributes that this round's reboot is for
-	Wrote []plan.Write `json:"wrote,omitempty"`
+	Phase   string       `json:"phase,omitempty"`  // "", write, wrote, reboot, settle
+	Intent  []plan.Write `json:"intent,omitempty"` // of this round
+	Told    []string     `json:"told,omitempty"`   // attributes of this round whose write is recorded
+	Asked   []string     `json:"asked,omitempty"`  // attributes that this round's reboot is for
+	Cycle   cycle        `json:"cycle,omitzero"`
+	Since   time.Time    `json:"since,omitzero"` // when settling began
+	Changed bool         `json:"changed,omitempty"`
+}
+
+// tell takes writes into what is recorded and gives those that were not.
+func (h *biosHandle) tell(writes []plan.Write) []plan.Write {
+	fresh := untold(writes, h.Told)
+	h.Told = append(h.Told, names(fresh)...)
+	h.Changed = h.Changed || len(fresh) > 0
+	return fresh
 }
 
 // biosSettle is how long a host may take from power on until its BMC shows the new values: the
@@ -37,11 +49,7 @@ const (
 // reboot, observe. Attributes outside the profile are never written. Those that are read-only until
 // another is set wait for a later round.
 func (a *Site) bios(ctx context.Context, c Call) (Result, error) {
-	want, err := plan.Decode[plan.WantBIOS](c.Step)
-	if err != nil {
-		return Result{}, err
-	}
-	h, err := resume[biosHandle](c)
+	want, h, err := begin[plan.WantBIOS, biosHandle](c)
 	if err != nil {
 		return Result{}, err
 	}
@@ -66,55 +74,85 @@ func (a *Site) bios(ctx context.Context, c Call) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	diff, missing := biosDiff(want, state)
-	if len(missing) > 0 && h.Phase == "" {
-		return Result{}, unknownAttributes(missing, state)
+	diff, lacking := biosDiff(want, state)
+	if len(lacking) > 0 && h.Phase == "" {
+		return Result{}, unknownAttributes(lacking)
 	}
-	if len(diff) == 0 {
+	if len(diff)+len(lacking) == 0 {
 		return biosDone(h, want, state)
 	}
-	if h.Phase == "settle" {
-		if wait := a.settling(h, diff, state); wait {
-			progress, err := ctrl.BootProgress(ctx)
-			if err != nil && !errors.Is(err, bmc.ErrUnsupported) {
-				return Result{}, err
-			}
-			return again(a.Poll, h, "waiting for POST to apply %s %s", fields(diff), progress)
-		}
-		r, err := again(0, biosHandle{Wrote: h.Wrote}, "still different: %s", fields(diff))
-		if err == nil {
-			r.Again.NewRound = true
-		}
-		return r, err
+	switch h.Phase {
+	case "settle":
+		return a.settleBIOS(ctx, ctrl, h, state, diff, lacking)
+	case "wrote":
+		return startReboot(h, nil, "rebooting to apply %s", list(h.Asked))
+	case "write":
+		return a.writeRound(ctx, ctrl, h, state, diff)
 	}
-	if pendingHolds(diff, state) { // asked for before a crash, or by an earlier attempt
-		return startReboot(h, diff, "rebooting for pending settings: %s", fields(diff))
+	if pendingHolds(diff, state) { // asked for by an earlier attempt, which told its writes
+		h.Asked = names(diff)
+		return startReboot(h, nil, "rebooting for pending settings: %s", fields(diff))
 	}
-	wrote, err := writeBIOS(ctx, ctrl, diff, state)
-	if err != nil {
+	h.Phase, h.Intent = "write", diff
+	return again(0, h, "writing %s", fields(diff))
+}
+
+// writeRound writes what differs. When that ends badly, it tells first what arrived of it, and fails
+// with the next call.
+func (a *Site) writeRound(ctx context.Context, ctrl bmc.Controller, h biosHandle, state bmc.BIOSState, diff []plan.Write) (Result, error) {
+	if pendingHolds(diff, state) { // written by a call whose answer was lost
+		h.Asked = names(diff)
+		return startReboot(h, h.tell(h.Intent), "rebooting to apply %s", fields(diff))
+	}
+	taken, err := writeBIOS(ctx, ctrl, diff, state)
+	if err == nil {
+		h.Phase, h.Asked = "wrote", names(taken)
+		return wrote(h, h.tell(taken), "wrote %s", fields(taken))
+	}
+	after, readErr := ctrl.BIOS(ctx)
+	if readErr != nil {
 		return Result{}, err
 	}
-	h.Wrote = append(h.Wrote, wrote...)
-	state, err = ctrl.BIOS(ctx)
-	if err != nil {
-		return Result{}, err
+	var arrived []plan.Write
+	for _, d := range diff {
+		one := []plan.Write{d}
+		if text(after.Current[d.Field]) == d.After || pendingHolds(one, after) && !pendingHolds(one, state) {
+			arrived = append(arrived, d)
+		}
 	}
-	if rest, _ := biosDiff(want, state); len(rest) == 0 { // some BMCs apply at once
-		return biosDone(h, want, state)
+	if fresh := h.tell(arrived); len(fresh) > 0 {
+		return wrote(h, fresh, "wrote %s, then: %v", fields(fresh), err)
 	}
-	return startReboot(h, wrote, "rebooting to apply %s", fields(wrote))
+	return Result{}, err
+}
+
+// settleBIOS waits until the reboot has brought what it was for, or begins another round.
+func (a *Site) settleBIOS(ctx context.Context, ctrl bmc.Controller, h biosHandle, state bmc.BIOSState, diff []plan.Write, lacking []fault.Item) (Result, error) {
+	if a.settling(h, diff, lacking, state) {
+		progress, err := ctrl.BootProgress(ctx)
+		if err != nil && !errors.Is(err, bmc.ErrUnsupported) {
+			return Result{}, err
+		}
+		return again(a.Poll, h, "waiting for POST to apply %s %s", list(h.Asked), progress)
+	}
+	r, err := again(0, biosHandle{Changed: h.Changed}, "still different: %s", fields(diff))
+	if err == nil {
+		r.Again.NewRound = true
+	}
+	return r, err
 }
 
 // settling tells whether the reboot may still bring what this round asked for. What it did not ask
-// for (a dependency refused it) is the next round's.
-func (a *Site) settling(h biosHandle, diff []plan.Write, state bmc.BIOSState) bool {
+// for (a dependency refused it) is the next round's. An attribute that is gone may only not be read
+// yet: some BMCs show none during POST.
+func (a *Site) settling(h biosHandle, diff []plan.Write, lacking []fault.Item, state bmc.BIOSState) bool {
 	var open []plan.Write
 	for _, d := range diff {
 		if slices.Contains(h.Asked, d.Field) {
 			open = append(open, d)
 		}
 	}
-	if len(open) == 0 {
+	if len(open)+len(lacking) == 0 {
 		return false
 	}
 	limit := biosForgotten
@@ -124,12 +162,9 @@ func (a *Site) settling(h biosHandle, diff []plan.Write, state bmc.BIOSState) bo
 	return a.Clock().Sub(h.Since) < a.patience(limit)
 }
 
-func startReboot(h biosHandle, asked []plan.Write, text string, args ...any) (Result, error) {
-	h.Phase, h.Cycle, h.Asked = "reboot", cycle{}, nil
-	for _, w := range asked {
-		h.Asked = append(h.Asked, w.Field)
-	}
-	r, err := again(0, h, text, args...)
+func startReboot(h biosHandle, writes []plan.Write, text string, args ...any) (Result, error) {
+	h.Phase, h.Cycle = "reboot", cycle{}
+	r, err := wrote(h, writes, text, args...)
 	if err == nil {
 		r.Again.Reboot = true
 	}
@@ -137,6 +172,10 @@ func startReboot(h biosHandle, asked []plan.Write, text string, args ...any) (Re
 }
 
 func biosDone(h biosHandle, want plan.WantBIOS, state bmc.BIOSState) (Result, error) {
+	var writes []plan.Write
+	if h.Phase == "write" { // by a call whose answer was lost, on a BMC that applies at once
+		writes = h.tell(h.Intent)
+	}
 	shown := map[string]any{}
 	for name := range want.Attributes {
 		shown[name] = state.Current[name]
@@ -145,37 +184,71 @@ func biosDone(h biosHandle, want plan.WantBIOS, state bmc.BIOSState) (Result, er
 	if err != nil {
 		return Result{}, fmt.Errorf("bios: encode: %w", err)
 	}
+	summary := fmt.Sprintf("%d BIOS attributes are the profile's", len(want.Attributes))
+	if want.BootMode != "" {
+		summary += ", boot mode " + state.BootMode
+	}
 	return Result{Done: &Done{
-		Changed:  len(h.Wrote) > 0,
-		Summary:  fmt.Sprintf("%d BIOS attributes are the profile's", len(want.Attributes)),
-		Writes:   h.Wrote,
+		Changed:  h.Changed,
+		Summary:  summary,
+		Writes:   writes,
 		Evidence: []operation.Evidence{{Kind: "bios", Title: "BIOS attributes, read back", Data: data}},
 	}}, nil
 }
 
-// biosDiff lists the wanted attributes whose current value is another, by name, and those that the
-// machine does not have.
-func biosDiff(want plan.WantBIOS, state bmc.BIOSState) (diff []plan.Write, missing []string) {
+// biosDiff lists the wanted attributes whose current value is another, by name, and what the machine
+// lacks: attributes, or a way to the boot mode that it is not in.
+func biosDiff(want plan.WantBIOS, state bmc.BIOSState) (diff []plan.Write, lacking []fault.Item) {
 	for _, name := range slices.Sorted(maps.Keys(want.Attributes)) {
 		now, ok := state.Current[name]
 		if !ok {
-			missing = append(missing, name)
+			lacking = append(lacking, lackingAttribute(name, state))
 			continue
 		}
 		if text(now) != text(want.Attributes[name]) {
 			diff = append(diff, plan.Write{System: "bmc", Object: "BIOS", Field: name, Before: text(now), After: text(want.Attributes[name])})
 		}
 	}
-	if mode := bootModeAttribute(state); mode != "" && want.BootMode != "" && !strings.EqualFold(state.BootMode, want.BootMode) {
-		if _, named := want.Attributes[mode]; !named {
-			diff = append(diff, plan.Write{System: "bmc", Object: "BIOS", Field: mode, Before: text(state.Current[mode]), After: state.BootModeValues[want.BootMode]})
-		}
+	if want.BootMode == "" || strings.EqualFold(state.BootMode, want.BootMode) {
+		return diff, lacking
 	}
-	return diff, missing
+	mode, value := state.BootModeAttribute, state.BootModeValues[want.BootMode]
+	if _, named := want.Attributes[mode]; named {
+		return diff, lacking
+	}
+	if mode == "" || value == "" {
+		seen := "not told by the BMC"
+		if state.BootMode != "" {
+			seen = state.BootMode
+		}
+		return diff, append(lacking, fault.Item{Subject: "boot mode", Expected: want.BootMode, Seen: seen + ", and no attribute is known that sets it",
+			Remedy: "name the attribute of this model in the profile's bios.attributes, leave boot_mode out, `cagenut op abort` and install again"})
+	}
+	return append(diff, plan.Write{System: "bmc", Object: "BIOS", Field: mode, Before: text(state.Current[mode]), After: value}), lacking
 }
 
-// bootModeAttribute is the attribute that sets the boot mode, where the BMC has one.
-func bootModeAttribute(state bmc.BIOSState) string { return state.BootModeAttribute }
+func lackingAttribute(name string, state bmc.BIOSState) fault.Item {
+	item := fault.Item{Subject: name, Expected: "present", Seen: "absent"}
+	for have := range state.Current {
+		if strings.EqualFold(have, name) {
+			item.Remedy = "write it in the profile as " + have
+		}
+	}
+	return item
+}
+
+func unknownAttributes(lacking []fault.Item) error {
+	subjects := make([]string, len(lacking))
+	for i, l := range lacking {
+		subjects[i] = l.Subject
+		if l.Subject == "boot mode" {
+			subjects[i] = fmt.Sprintf("to set boot mode %s (it is %s)", l.Expected, l.Seen)
+		}
+	}
+	f := fault.New(fault.Unsupported, "this machine has no BIOS attribute %s", list(subjects))
+	f.Details = lacking
+	return f
+}
 
 // pendingHolds tells whether everything that differs is asked for already.
 func pendingHolds(diff []plan.Write, state bmc.BIOSState) bool {
@@ -228,20 +301,6 @@ func writeBIOS(ctx context.Context, ctrl bmc.Controller, diff []plan.Write, stat
 		return nil, errors.Join(refused...)
 	}
 	return taken, nil
-}
-
-func unknownAttributes(missing []string, state bmc.BIOSState) error {
-	f := fault.New(fault.Unsupported, "this machine has no BIOS attribute %s", list(missing))
-	for _, name := range missing {
-		item := fault.Item{Subject: name, Expected: "present", Seen: "absent"}
-		for have := range state.Current {
-			if strings.EqualFold(have, name) {
-				item.Remedy = "write it as " + have
-			}
-		}
-		f.Details = append(f.Details, item)
-	}
-	return f
 }
 
 // text is the form in which attribute values are compared and shown: 4, "4" and 4.0 are equal, for

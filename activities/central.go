@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"go.temporal.io/sdk/activity"
 
@@ -46,11 +47,23 @@ func dispatch(ctx context.Context, handlers map[kind]handler, c Call) (Result, e
 	if !ok {
 		return Result{}, Fail(fault.New(fault.UnknownStep, "this worker does not know step %s/%d", c.Step.Kind, c.Step.Version))
 	}
+	ctx, cancel := early(ctx)
+	defer cancel()
 	r, err := h(ctx, c)
 	if err != nil {
 		return Result{}, Fail(err)
 	}
 	return r, nil
+}
+
+// early ends ctx a moment before Temporal gives the call up, so that what did not answer is named,
+// rather than the worker that waited for it.
+func early(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, end.Add(-min(2*time.Second, time.Until(end)/10)))
 }
 
 // Central holds the activities of queue "central": those that touch PostgreSQL and NetBox.
@@ -149,9 +162,16 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 	}
 	from, to := device.Status, asset.Status(want.To)
 	if c.Undo {
-		// Only what an install took out of planned goes back there; a failed machine stays staged.
+		// Only what this operation took out of planned goes back there. A machine that somebody else
+		// staged between our plan and our step carries another operation's ID, or none.
 		if from != to {
 			return Result{Done: &Done{Summary: fmt.Sprintf("NetBox status is %s, left as it is", from)}}, nil
+		}
+		if by := device.Custom[inventory.OperationField]; by != string(c.Operation) {
+			if by == "" {
+				by = "no operation of ours"
+			}
+			return Result{Done: &Done{Summary: fmt.Sprintf("NetBox status is %s by %s, left as it is", from, by)}}, nil
 		}
 		to = asset.Planned
 	} else if from != to && !contains(want.From, string(from)) {

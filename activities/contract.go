@@ -46,6 +46,7 @@ type Call struct {
 	Attempt   int             `json:"attempt"`
 	Round     int             `json:"round"`
 	Handle    json.RawMessage `json:"handle,omitempty"` // nil: the beginning
+	Last      json.RawMessage `json:"last,omitempty"`   // the last handle of the attempt before; nil: there was none
 	AcceptPin string          `json:"accept_pin,omitempty"`
 	Undo      bool            `json:"undo,omitempty"` // an abort takes the step's bookkeeping back
 }
@@ -60,21 +61,26 @@ type Result struct {
 type Done struct {
 	Changed  bool                 `json:"changed"` // false: already so
 	Summary  string               `json:"summary"`
-	Writes   []plan.Write         `json:"writes,omitempty"` // really made
+	Writes   []plan.Write         `json:"writes,omitempty"` // really made, not told before
 	Evidence []operation.Evidence `json:"evidence,omitempty"`
 	Learned  *operation.Known     `json:"learned,omitempty"` // non-empty fields replace what was known
 }
 
 // Again asks to be called later. NewRound and Reboot announce what the next call begins: the
 // executor counts them and parks the step before that call when the plan's bound is reached.
+//
+// Writes and Learned are recorded with this answer, so they outlive a step that parks later: a step
+// tells them as soon as the other side has accepted, and never a second time in Done. Whether the
+// effect of an accepted write came too is for the step's end to say.
 type Again struct {
 	After    time.Duration        `json:"after"`
 	Handle   json.RawMessage      `json:"handle"`
 	Progress operation.Progress   `json:"progress"`
 	NewRound bool                 `json:"new_round,omitempty"` // the executor counts rounds and reboots
 	Reboot   bool                 `json:"reboot,omitempty"`
-	Writes   []plan.Write         `json:"writes,omitempty"` // made so far in this call
+	Writes   []plan.Write         `json:"writes,omitempty"` // really made, not told before
 	Evidence []operation.Evidence `json:"evidence,omitempty"`
+	Learned  *operation.Known     `json:"learned,omitempty"` // non-empty fields replace what was known
 }
 
 // ClaimRequest asks to take a queued run. A claim held by the same RunID is success.
@@ -108,7 +114,9 @@ type Secrets interface {
 	// that is pending (a crash may have come after the change), the factory's by serial, then by MAC.
 	Candidates(ctx context.Context, a asset.Ref, account string) ([]Candidate, error)
 	// Propose makes a new password durable as pending before the BMC is touched, and returns it.
-	// When one is pending already, that one is returned: a repeated call never makes a second.
+	// When one is pending already, that one is returned: a repeated call never makes a second, unless
+	// the pending one is longer than is asked for now. It then stays a candidate, since the BMC may
+	// have taken it after all.
 	Propose(ctx context.Context, a asset.Ref, account string, length int) (Candidate, error)
 	// Promote makes the pending password the current one, after a login with it. It is idempotent.
 	Promote(ctx context.Context, a asset.Ref, account string) error
@@ -121,6 +129,8 @@ type CandidateSource string
 const (
 	SourceCurrent CandidateSource = "current"
 	SourcePending CandidateSource = "pending"
+	SourceShared  CandidateSource = "shared"   // the one that all machines have, and that cannot be kept anew
+	SourceOlder   CandidateSource = "replaced" // pending once, and replaced by a shorter one
 	SourceFactory CandidateSource = "factory"
 )
 
@@ -134,7 +144,11 @@ type Candidate struct {
 type BMCs interface {
 	// Open logs in to the BMC. With an empty pin it is first contact: the certificate is accepted and
 	// reported in Identity.Fingerprint. The controller may be shared; Close returns it to the broker.
+	// Credentials that this BMC refused before are not sent again: bmc.ErrRefusedBefore.
 	Open(ctx context.Context, e bmc.Endpoint, c bmc.Credentials) (bmc.Controller, error)
+	// ForgetRefused lets these be sent again, when the BMC's login budget has room; false
+	// says that it has not and that nothing was forgotten.
+	ForgetRefused(e bmc.Endpoint, all []bmc.Credentials) bool
 }
 
 // Images are the firmware files as this worker can serve them.

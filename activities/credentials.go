@@ -1,21 +1,40 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
 	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/internal/profile"
 )
 
-// passwordLength fits IPMI 2.0, which stores 20 characters at most.
-const passwordLength = 20
+// passwordLength gives the length that was asked for, or the longest that the BMC says it takes. Plans
+// of before the profile could say it ask for none.
+func passwordLength(ctx context.Context, c Call, ctrl bmc.Controller, asked int) (int, error) {
+	if asked == 0 {
+		asked = cmp.Or(c.BMC.PasswordLength, profile.MaxPassword)
+	}
+	least, most, err := ctrl.PasswordLengths(ctx)
+	switch {
+	case err != nil:
+		return 0, err
+	case most > 0 && most < profile.MinPassword, least > profile.MaxPassword:
+		return 0, fault.New(fault.Unsupported, "the BMC of %s takes passwords of %d to %d characters; Cagenut makes them of %d to %d",
+			c.Asset.Name, least, most, profile.MinPassword, profile.MaxPassword)
+	case most > 0 && most < asked:
+		return most, nil
+	}
+	return max(asked, least), nil
+}
 
 // credentials gives the BMC a password of its own machine: made durable as pending, changed on the
 // BMC, proved by logging in with it, then promoted. A crash anywhere leaves one of the passwords
-// that Candidates lists.
+// that Candidates lists, and a handle that tells whose change it was.
 func (a *Site) credentials(ctx context.Context, c Call) (Result, error) {
-	want, err := plan.Decode[plan.WantCredentials](c.Step)
+	want, h, err := begin[plan.WantCredentials, passwordHandle](c)
 	if err != nil {
 		return Result{}, err
 	}
@@ -25,11 +44,18 @@ func (a *Site) credentials(ctx context.Context, c Call) (Result, error) {
 	}
 	defer func() { _ = ctrl.Close(ctx) }()
 	done := &Done{}
-	switch ctrl.source {
-	case SourceCurrent:
+	switch {
+	case ctrl.source == SourceCurrent && !h.Change:
 		done.Summary = fmt.Sprintf("account %s already has a password of its own", want.Account)
 		return Result{Done: done}, nil
-	case SourcePending: // a crash came between the change and the promotion
+	case ctrl.source == SourceShared:
+		done.Summary = fmt.Sprintf("account %s keeps the password that all machines share, since secrets.driver is env; "+
+			"file or postgres would give each its own", want.Account)
+		return Result{Done: done}, nil
+	case ctrl.source == SourceCurrent: // the answer of the call that changed it was lost
+	case !h.Change:
+		return again(0, passwordHandle{Change: true}, "changing the password of account %s", want.Account)
+	case ctrl.source == SourcePending: // a crash came between the change and the promotion
 		if _, err := prove(ctx, c, ctrl, c.Asset.Serial); err != nil {
 			return Result{}, err
 		}
@@ -59,6 +85,10 @@ func (a *Site) credentials(ctx context.Context, c Call) (Result, error) {
 func (a *Site) replacePassword(ctx context.Context, c Call, e bmc.Endpoint, ctrl *login, length int) (*login, error) {
 	account := c.BMC.Account
 	if ctrl.source != SourcePending {
+		length, err := passwordLength(ctx, c, ctrl, length)
+		if err != nil {
+			return nil, err
+		}
 		pending, err := a.Secrets.Propose(ctx, c.Asset, account, length)
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,15 +87,15 @@ func TestBIOSDiffComparesValuesNotTypes(t *testing.T) {
 		BootModeValues:    map[string]string{"uefi": "Uefi", "legacy": "Bios"},
 	}
 	want := plan.WantBIOS{BootMode: "uefi", Attributes: map[string]any{"NumLock": "Off", "Retries": 4, "Quiet": "true", "Absent": 1}}
-	diff, missing := biosDiff(want, state)
+	diff, lacking := biosDiff(want, state)
 	if d := cmp.Diff([]plan.Write{
 		{System: "bmc", Object: "BIOS", Field: "NumLock", Before: "On", After: "Off"},
 		{System: "bmc", Object: "BIOS", Field: "BootMode", Before: "Bios", After: "Uefi"},
 	}, diff); d != "" {
 		t.Errorf("diff (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff([]string{"Absent"}, missing); d != "" {
-		t.Errorf("missing (-want +got):\n%s", d)
+	if d := cmp.Diff([]fault.Item{{Subject: "Absent", Expected: "present", Seen: "absent"}}, lacking); d != "" {
+		t.Errorf("lacking (-want +got):\n%s", d)
 	}
 }
 
@@ -110,6 +111,8 @@ func TestSettingsDiffWritesOnlyTheBaseline(t *testing.T) {
 	}{
 		"already so": {now: bmc.ManagerSettings{Hostname: "SRV-101-oob", NTPServers: []string{"10.0.0.1"}, NTPEnabled: &on,
 			DNSServers: []string{"10.0.0.2"}, Syslog: "logs:514", Clock: clock.Add(20 * time.Second)}},
+		"written otherwise": {now: bmc.ManagerSettings{Hostname: "srv-101-oob", NTPServers: []string{"::ffff:10.0.0.1"}, NTPEnabled: &on,
+			DNSServers: []string{"10.0.0.2"}, Syslog: "other:514", AlsoSyslog: []string{"logs:514"}}},
 		"one field": {now: bmc.ManagerSettings{Hostname: "srv-101-oob", NTPServers: []string{"10.0.0.1"}, NTPEnabled: &on,
 			DNSServers: []string{"10.9.9.9"}, Syslog: "logs:514"}, write: bmc.ManagerSettings{DNSServers: []string{"10.0.0.2"}}, fields: "dns_servers"},
 		"NTP off": {now: bmc.ManagerSettings{Hostname: "srv-101-oob", NTPServers: []string{"10.0.0.1"}, NTPEnabled: &off,
@@ -172,7 +175,19 @@ func TestJudgeListsEveryDifference(t *testing.T) {
 		"the NVMe drive is small": {func(i *bmc.Inventory) { i.Drives[0].Bytes = 480e9 }, []fault.Item{
 			{Subject: "drives SSD NVMe >= 900 GB", Expected: "1", Seen: "0"}, {Subject: "drives beyond the profile", Expected: "none", Seen: "d1"}}},
 		"a MAC is another": {func(i *bmc.Inventory) { i.NetworkInterfaces[1].MACs[0] = "AA:BB:CC:00:00:99" },
-			[]fault.Item{{Subject: "MAC of eth1", Expected: "aa:bb:cc:00:00:02", Seen: "on no port", Remedy: "correct the MAC in NetBox, or look whether another card was fitted"}}},
+			[]fault.Item{{Subject: "MAC of eth1", Expected: "aa:bb:cc:00:00:02", Seen: "on no port", Remedy: "look whether another card was fitted; where NetBox is wrong, correct the MAC there, `cagenut op abort` and install again"}}},
+		"a port, a card, the chassis and a board are not well": {func(i *bmc.Inventory) {
+			i.NetworkInterfaces[0].ID, i.NetworkInterfaces[0].Health = "eth0", "Warning"
+			i.PCIeDevices = []bmc.PCIeDevice{{Part: bmc.Part{ID: "slot2", Health: "Critical"}}}
+			i.Chassis = []bmc.Chassis{{Part: bmc.Part{ID: "1U", Health: "Critical"}}}
+			i.Components = []bmc.Component{{Type: "Battery", Part: bmc.Part{ID: "cmos", Health: "Warning"}}, {Type: "Battery", Part: bmc.Part{ID: "b2", Health: "Critical", State: "Absent"}}}
+		}, []fault.Item{{Subject: "chassis 1U health", Expected: "OK", Seen: "Critical"}, {Subject: "network port eth0 health", Expected: "OK", Seen: "Warning"},
+			{Subject: "PCIe device slot2 health", Expected: "OK", Seen: "Critical"}, {Subject: "Battery cmos health", Expected: "OK", Seen: "Warning"}}},
+		"the system sums up something worse": {func(i *bmc.Inventory) { i.Systems[0].HealthRollup = "Critical" },
+			[]fault.Item{{Subject: "system 1 health, summed up", Expected: "OK", Seen: "Critical"}}},
+		"no part tells a health": {func(i *bmc.Inventory) {
+			i.Systems[0].Health, i.PowerSupplies[0].Health, i.PowerSupplies[1].Health = "", "", ""
+		}, []fault.Item{{Subject: "health", Expected: "OK", Seen: "told of no part"}}},
 		"a PSU is critical": {func(i *bmc.Inventory) { i.PowerSupplies[1].Health = "Critical" },
 			[]fault.Item{{Subject: "power supply 1 health", Expected: "OK", Seen: "Critical"}}},
 		"no RAID1, no TPM 2, Secure Boot off": {func(i *bmc.Inventory) {
@@ -187,6 +202,68 @@ func TestJudgeListsEveryDifference(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// Groups and volumes get what fits them whatever their order, and a shortage is the widest group's.
+func TestDrivesAreGivenSoThatAllGroupsGetTheirs(t *testing.T) {
+	drive := func(gb int64) bmc.Drive { return bmc.Drive{Media: "SSD", Bytes: gb * 1e9} }
+	volume := func(gb int64) bmc.Volume { return bmc.Volume{RAID: "RAID1", Bytes: gb * 1e9} }
+	small, large := profile.Drives{Count: 1, Media: "SSD", MinGB: 400}, profile.Drives{Count: 1, Media: "SSD", MinGB: 900}
+	sata, big := profile.Drives{Count: 1, Bus: "SATA"}, profile.Drives{Count: 1, MinGB: 900}
+	for name, tc := range map[string]struct {
+		want plan.WantHardware
+		have bmc.Inventory
+		seen string
+	}{
+		"equally narrow, the small one first": {plan.WantHardware{Hardware: profile.Hardware{Drives: []profile.Drives{small, large}}},
+			bmc.Inventory{Drives: []bmc.Drive{drive(960), drive(480)}}, ""},
+		"groups that overlap": {plan.WantHardware{Hardware: profile.Hardware{Drives: []profile.Drives{sata, big}}},
+			bmc.Inventory{Drives: []bmc.Drive{{Protocol: "SATA", Bytes: 960e9}, {Protocol: "SATA", Bytes: 480e9}}}, ""},
+		"one is missing": {plan.WantHardware{Hardware: profile.Hardware{Drives: []profile.Drives{small, large}}},
+			bmc.Inventory{Drives: []bmc.Drive{drive(480)}}, "drives SSD >= 900 GB: 0"},
+		"volumes": {plan.WantHardware{Hardware: profile.Hardware{Volumes: []profile.Volume{{RAID: "RAID1", MinGB: 400}, {RAID: "RAID1", MinGB: 900}}}},
+			bmc.Inventory{Volumes: []bmc.Volume{volume(960), volume(480)}}, ""},
+		"a volume of the size is missing": {plan.WantHardware{Hardware: profile.Hardware{Volumes: []profile.Volume{{RAID: "RAID1", MinGB: 400}, {RAID: "RAID1", MinGB: 900}}}},
+			bmc.Inventory{Volumes: []bmc.Volume{volume(480), volume(480)}}, "volumes RAID1: 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := ""
+			for _, i := range judge(tc.want, &tc.have) {
+				seen += i.Subject + ": " + i.Seen
+			}
+			if seen != tc.seen {
+				t.Errorf("got %q, want %q", seen, tc.seen)
+			}
+		})
+	}
+}
+
+// A reading that broke off is read again although nothing differs; a BMC that fails at one resource
+// each time passes, and that is said.
+func TestHardwareSaysWhatWasNotRead(t *testing.T) {
+	for reason, want := range map[string]struct {
+		code fault.Code
+		said string
+	}{
+		"unreachable":  {code: fault.Unreachable},
+		"unauthorized": {code: fault.BadCredentials},
+		"malformed":    {said: "1 resources could not be read: /x/Memory (malformed)"},
+		"not_found":    {},
+	} {
+		l := &lone{inventory: &bmc.Inventory{Systems: []bmc.System{{Part: bmc.Part{Health: "OK"}}}, Fans: []bmc.Fan{{}},
+			Unread: []bmc.Unread{{URI: "/x/Memory", Reason: reason}}}}
+		done, _, err := l.carry(t, plan.KindHardware, plan.WantHardware{Hardware: profile.Hardware{Health: "OK"}})
+		var code fault.Code
+		if err != nil {
+			code = fault.From(err).Code
+		}
+		if code != want.code {
+			t.Errorf("%s: %v, want %q", reason, err, want.code)
+		}
+		if code == "" && (!strings.Contains(done.Summary, want.said) || !strings.Contains(done.Summary, "without a health: 1 fan")) {
+			t.Errorf("%s: the summary does not say it: %q", reason, done.Summary)
+		}
 	}
 }
 

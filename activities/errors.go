@@ -15,6 +15,9 @@ var translations = []struct {
 	is   error
 	code fault.Code
 }{
+	// A worker that ends gives up what it was doing: another takes the call.
+	{context.Canceled, fault.WorkerLost},
+	{bmc.ErrClosed, fault.WorkerLost},
 	{bmc.ErrPinChanged, fault.PinChanged},
 	{bmc.ErrCertificate, fault.Untrusted},
 	{bmc.ErrNotAllowed, fault.OutsidePrefixes},

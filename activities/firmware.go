@@ -18,28 +18,35 @@ import (
 
 // firmwareHandle is where the firmware step is. One round installs one image.
 type firmwareHandle struct {
-	Phase    string           `json:"phase,omitempty"` // "", push, task, reboot, settle
-	Image    plan.Image       `json:"image,omitzero"`
-	URI      string           `json:"uri,omitempty"` // of the component
-	Before   string           `json:"before,omitempty"`
-	Baseline []string         `json:"baseline,omitempty"` // tasks that were there before the push
-	Task     bmc.TaskRef      `json:"task,omitzero"`
-	Since    time.Time        `json:"since,omitzero"`   // when the phase began
-	Waiting  time.Time        `json:"waiting,omitzero"` // since when the task waits for something
-	Cycle    cycle            `json:"cycle,omitzero"`
-	Rebooted bool             `json:"rebooted,omitempty"`
-	Wrote    []plan.Write     `json:"wrote,omitempty"`
-	Learned  *operation.Known `json:"learned,omitempty"`
+	Phase    string      `json:"phase,omitempty"` // "", push, task, reboot, settle
+	Image    plan.Image  `json:"image,omitzero"`
+	URI      string      `json:"uri,omitempty"` // of the component
+	Before   string      `json:"before,omitempty"`
+	Baseline []string    `json:"baseline,omitempty"` // tasks that were there before the push
+	Task     bmc.TaskRef `json:"task,omitzero"`
+	Adopted  bool        `json:"adopted,omitempty"` // the task ran when this attempt began, or was found to be another's
+	Since    time.Time   `json:"since,omitzero"`    // when the phase began
+	Gone     time.Time   `json:"gone,omitzero"`     // since when the BMC has no task for us
+	Waiting  time.Time   `json:"waiting,omitzero"`  // since when the task waits for something
+	Cycle    cycle       `json:"cycle,omitzero"`
+	Rebooted bool        `json:"rebooted,omitempty"`
+	Changed  bool        `json:"changed,omitempty"`
 }
 
 // How long a BMC may be away while it flashes itself, and until a new version shows. A task that
 // runs has no limit but the step's deadline.
-// firmwareWaits is how long a task may say that it waits before we believe that it waits for the
-// host's reboot: some say so briefly before they begin.
 const (
 	firmwareAway   = 20 * time.Minute
 	firmwareSettle = 15 * time.Minute
-	firmwareWaits  = 30 * time.Second
+	// firmwareWaits is how long a task may say that it waits before we believe that it waits for the
+	// host's reboot: some say so briefly before they begin.
+	firmwareWaits = 30 * time.Second
+	// firmwareGone is how long a task must be unknown before it counts as ended: a BMC that has just
+	// started answers before it has read its tasks.
+	firmwareGone = 2 * time.Minute
+	// firmwareUntold is how long an update may take of which the BMC gives no task at all, before the
+	// host is rebooted for it: fetching 200 MB over a slow management link and writing them.
+	firmwareUntold = 15 * time.Minute
 )
 
 // firmware brings components to the profile's versions, one image a round: observe, hand over the
@@ -47,29 +54,20 @@ const (
 // version back. Only the version read back is success.
 //
 // A crash between handing over and its answer does not flash twice: the list of tasks from before
-// stands in the handle, and a task that is not in it is ours.
+// stands in the handle, and a task that is not in it is ours. Nor does a retry while an update still
+// runs: that one is followed first.
 func (a *Site) firmware(ctx context.Context, c Call) (Result, error) {
-	want, err := plan.Decode[plan.WantFirmware](c.Step)
+	want, h, err := begin[plan.WantFirmware, firmwareHandle](c)
 	if err != nil {
 		return Result{}, err
-	}
-	h, err := resume[firmwareHandle](c)
-	if err != nil {
-		return Result{}, err
-	}
-	if h.Learned != nil {
-		c.Known.Pin = h.Learned.Pin
 	}
 	ctrl, learned, err := a.reopen(ctx, c, h.Phase != "")
 	if err != nil {
-		if h.away(err, a.Clock(), a.patience(firmwareAway)) {
-			return again(a.Poll, h, "the BMC is away while %s is installed", h.Image.Component)
-		}
-		return Result{}, err
+		return a.whileAway(h, err)
 	}
 	defer func() { _ = ctrl.Close(ctx) }()
 	if learned != nil {
-		h.Learned = learned
+		return relearned(h, learned)
 	}
 	var r Result
 	switch h.Phase {
@@ -80,12 +78,24 @@ func (a *Site) firmware(ctx context.Context, c Call) (Result, error) {
 	case "reboot":
 		r, err = a.reboot(ctx, ctrl, h)
 	default:
-		r, err = a.compareFirmware(ctx, ctrl, want, h)
+		r, err = a.compareFirmware(ctx, c, ctrl, want, h)
 	}
-	if err != nil && h.away(err, a.Clock(), a.patience(firmwareAway)) {
-		return again(a.Poll, h, "the BMC is away while %s is installed", h.Image.Component)
+	if err != nil {
+		return a.whileAway(h, err)
 	}
-	return r, err
+	return r, nil
+}
+
+// whileAway waits when an error only means that the BMC restarts for the firmware. What it said of a
+// task before does not count after.
+func (a *Site) whileAway(h firmwareHandle, err error) (Result, error) {
+	if !h.away(err, a.Clock(), a.patience(firmwareAway)) {
+		return Result{}, err
+	}
+	if h.Task.URI != "" {
+		h.Gone = time.Time{}
+	}
+	return again(a.Poll, h, "the BMC is away while %s is installed", h.Image.Component)
 }
 
 // away tells whether an error only means that the BMC restarts for the firmware.
@@ -102,38 +112,56 @@ func (h firmwareHandle) away(err error, now time.Time, most time.Duration) bool 
 }
 
 // compareFirmware observes the versions, ends the step, or chooses the next image.
-func (a *Site) compareFirmware(ctx context.Context, ctrl bmc.Controller, want plan.WantFirmware, h firmwareHandle) (Result, error) {
+func (a *Site) compareFirmware(ctx context.Context, c Call, ctrl bmc.Controller, want plan.WantFirmware, h firmwareHandle) (Result, error) {
 	have, err := ctrl.Firmware(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	next, component, err := nextImage(want, have)
+	if h.Phase == "settle" {
+		// A BMC that has just started lists its components one after the other: what is missing is
+		// not yet there.
+		seen, missing := findComponent(have, h.Image.Component)
+		switch waits := a.Clock().Sub(h.Since) < a.patience(firmwareSettle); {
+		case missing != nil && waits:
+			return again(a.Poll, h, "%s is not yet in the BMC's list, waiting for %s", h.Image.Component, h.Image.Version)
+		case missing == nil && seen.Version != h.Image.Version && waits:
+			return again(a.Poll, h, "%s shows %s, waiting for %s", h.Image.Component, seen.Version, h.Image.Version)
+		case missing == nil && seen.Version != h.Image.Version && h.Adopted:
+			return again(0, firmwareHandle{Changed: h.Changed, Adopted: true}, "%s shows %s: the update that was under way was not for %s",
+				h.Image.Component, seen.Version, h.Image.Version)
+		case missing == nil && seen.Version != h.Image.Version:
+			return Result{}, fault.New(fault.NotApplied, "%s was installed without an error and still shows version %s, not %s",
+				h.Image.Component, seen.Version, h.Image.Version)
+		case err != nil && waits && fault.From(err).Code == fault.Differs:
+			return again(a.Poll, h, "waiting for the BMC to list all components: %v", err)
+		}
+	}
 	if err != nil {
 		return Result{}, err
 	}
-	if h.Phase == "settle" {
-		seen, err := findComponent(have, h.Image.Component)
-		if err != nil {
-			return Result{}, err
-		}
-		if seen.Version != h.Image.Version {
-			if a.Clock().Sub(h.Since) < a.patience(firmwareSettle) {
-				return again(a.Poll, h, "%s shows %s, waiting for %s", h.Image.Component, seen.Version, h.Image.Version)
-			}
-			return Result{}, fault.New(fault.NotApplied, "%s was installed without an error and still shows version %s, not %s",
-				h.Image.Component, seen.Version, h.Image.Version)
-		}
-		h.Wrote = append(h.Wrote, plan.Write{System: "bmc", Object: "firmware", Field: seen.Name, Before: h.Before, After: seen.Version})
-	}
 	if next == nil {
 		return firmwareDone(h, want, have)
+	}
+	if h.Phase == "" && !h.Adopted {
+		if last, on, err := stillOn(ctx, c, ctrl, *next); err != nil || on {
+			if err != nil {
+				return Result{}, err
+			}
+			last.Since, last.Adopted, last.Changed = a.Clock(), true, h.Changed
+			return again(0, last, "%s %s was handed over by the attempt before: following it", next.Component, next.Version)
+		}
 	}
 	tasks, err := ctrl.Tasks(ctx)
 	if err != nil && !errors.Is(err, bmc.ErrUnsupported) {
 		return Result{}, err
 	}
-	n := firmwareHandle{Phase: "push", Image: *next, URI: component.URI, Before: component.Version, Since: a.Clock(), Wrote: h.Wrote, Learned: h.Learned}
+	n := firmwareHandle{Phase: "push", Image: *next, URI: component.URI, Before: component.Version, Since: a.Clock(), Changed: h.Changed}
 	for _, t := range tasks {
+		if updating(t, *next) {
+			n.Phase, n.Task, n.Adopted, n.Baseline = "task", bmc.TaskRef{URI: t.URI}, true, nil
+			return again(0, n, "an update is under way already (%s %s): following it first", t.Name, t.State)
+		}
 		n.Baseline = append(n.Baseline, t.URI)
 	}
 	r, err := again(0, n, "%s: %s -> %s", component.Name, component.Version, next.Version)
@@ -141,6 +169,38 @@ func (a *Site) compareFirmware(ctx context.Context, ctrl bmc.Controller, want pl
 		r.Again.NewRound = true
 	}
 	return r, err
+}
+
+// stillOn tells whether the update that the attempt before handed over is still under way: its task has
+// not ended, or waits for the reboot that this image needs. It is found by its task, whatever the BMC
+// calls it.
+func stillOn(ctx context.Context, c Call, ctrl bmc.Controller, next plan.Image) (firmwareHandle, bool, error) {
+	last, err := resume[firmwareHandle](Call{Step: c.Step, Handle: c.Last})
+	if err != nil || last.Task.URI == "" || last.Phase != "task" && last.Phase != "reboot" ||
+		last.Image.Component != next.Component || last.Image.Version != next.Version {
+		return last, false, err
+	}
+	state, err := ctrl.Task(ctx, last.Task)
+	if err != nil || state.Gone || state.Done && (!state.OK || last.Rebooted || next.Reboot != "host") {
+		return last, false, err
+	}
+	return firmwareHandle{Phase: "task", Image: next, URI: last.URI, Before: last.Before, Task: last.Task, Rebooted: last.Rebooted}, true, nil
+}
+
+// updating tells whether a task is an update under way: one that an earlier attempt started, or somebody
+// else. No other image may be handed over meanwhile. One that waits for a reboot which this image does
+// not bring would be followed for ever; it is the BMC's to refuse another beside it.
+func updating(t bmc.TaskState, next plan.Image) bool {
+	if t.Done || t.Gone || t.Waits && next.Reboot != "host" {
+		return false
+	}
+	for _, word := range []string{"firmware", "update", "flash"} {
+		if containsFold(t.Name, word) {
+			return true
+		}
+	}
+	said := strings.Join(t.Messages, " ")
+	return containsFold(said, "firmware") || containsFold(said, "image")
 }
 
 // push hands the image over, unless a task that is not in the baseline shows that it was.
@@ -151,8 +211,8 @@ func (a *Site) push(ctx context.Context, c Call, ctrl bmc.Controller, h firmware
 	}
 	for _, t := range tasks {
 		if !slices.Contains(h.Baseline, t.URI) {
-			h.Phase, h.Task, h.Since = "task", bmc.TaskRef{URI: t.URI}, a.Clock()
-			return again(0, h, "%s: going on with the task that was started before", h.Image.Component)
+			h.Phase, h.Task, h.Since, h.Changed = "task", bmc.TaskRef{URI: t.URI}, a.Clock(), true
+			return wrote(h, h.handedOver(), "%s: going on with the task that was started before", h.Image.Component)
 		}
 	}
 	have, err := ctrl.Firmware(ctx)
@@ -160,8 +220,8 @@ func (a *Site) push(ctx context.Context, c Call, ctrl bmc.Controller, h firmware
 		return Result{}, err
 	}
 	if seen, err := findComponent(have, h.Image.Component); err == nil && seen.Version == h.Image.Version {
-		h.Phase, h.Since = "settle", a.Clock()
-		return again(0, h, "%s shows %s", h.Image.Component, seen.Version)
+		h.Phase, h.Since, h.Changed = "settle", a.Clock(), true
+		return wrote(h, h.handedOver(), "%s shows %s", h.Image.Component, seen.Version)
 	}
 	if _, err := prove(ctx, c, ctrl, c.Asset.Serial); err != nil {
 		return Result{}, err
@@ -170,26 +230,37 @@ func (a *Site) push(ctx context.Context, c Call, ctrl bmc.Controller, h firmware
 	if h.URI != "" {
 		u.Targets = []string{h.URI}
 	}
-	u.Open = func() (io.ReadCloser, error) {
-		content, _, err := a.Images.Open(ctx, h.Image.SHA256)
-		return content, err
+	if h.Image.Push != "pull" {
+		u.Open = func() (io.ReadCloser, error) {
+			content, _, err := a.Images.Open(ctx, h.Image.SHA256)
+			return content, err
+		}
 	}
 	if h.Image.Push != "multipart" {
 		u.ImageURI, err = a.Images.URL(ctx, h.Image.SHA256, h.Image.File, c.BMC.Address)
-		if err != nil {
+		if f := fault.From(err); err != nil && (h.Image.Push == "pull" || f.Code != fault.Unsupported) {
 			return Result{}, err
-		}
+		} // a site that serves no files pushes them
 	}
 	task, err := ctrl.StartUpdate(ctx, u)
 	if err != nil {
 		return Result{}, err
 	}
-	h.Phase, h.Task, h.Since = "task", task, a.Clock()
-	return again(a.Poll, h, "%s %s handed to the BMC", h.Image.Component, h.Image.Version)
+	h.Phase, h.Task, h.Since, h.Changed = "task", task, a.Clock(), true
+	r, err := wrote(h, h.handedOver(), "%s %s handed to the BMC", h.Image.Component, h.Image.Version)
+	if err == nil {
+		r.Again.After = a.Poll
+	}
+	return r, err
 }
 
-// followTask waits for the BMC's own task. One that is gone is judged by the version. One that waits
-// for the host's reboot (iDRAC's jobs do) gets it, and is followed again.
+// handedOver is the write that is recorded when the BMC has the image, whatever becomes of it.
+func (h firmwareHandle) handedOver() []plan.Write {
+	return []plan.Write{{System: "bmc", Object: "firmware", Field: h.Image.Component, Before: h.Before, After: h.Image.Version}}
+}
+
+// followTask waits for the BMC's own task. One that waits for the host's reboot (iDRAC's jobs do) gets
+// it, and is followed again.
 func (a *Site) followTask(ctx context.Context, ctrl bmc.Controller, h firmwareHandle) (Result, error) {
 	state := bmc.TaskState{Gone: true}
 	if h.Task.URI != "" {
@@ -200,16 +271,16 @@ func (a *Site) followTask(ctx context.Context, ctrl bmc.Controller, h firmwareHa
 	}
 	now := a.Clock()
 	h.Since = now // it lives: being away counts from here
+	if state.Gone {
+		return a.withoutTask(ctx, ctrl, h, now)
+	}
+	h.Gone = time.Time{}
 	switch {
 	case state.Done && !state.OK:
 		return Result{}, fault.New(fault.TaskFailed, "installing %s %s ended as %s: %s",
 			h.Image.Component, h.Image.Version, state.State, strings.Join(state.Messages, "; "))
-	case state.Done || state.Gone:
-		if h.Image.Reboot == "host" && !h.Rebooted {
-			return rebootForFirmware(h)
-		}
-		h.Phase = "settle"
-		return again(0, h, "%s: reading the version back", h.Image.Component)
+	case state.Done:
+		return a.flashed(h)
 	case !state.Waits:
 		h.Waiting = time.Time{}
 	case h.Waiting.IsZero():
@@ -222,6 +293,44 @@ func (a *Site) followTask(ctx context.Context, ctrl bmc.Controller, h firmwareHa
 		r.Again.Progress.Percent = state.Percent
 	}
 	return r, err
+}
+
+// withoutTask judges an update of which the BMC has no task: it gave none, or knows it no longer. A
+// 404 alone proves nothing, and a host that is switched off while its firmware is written may be lost:
+// the update counts as written when the version shows, or when it has had its time.
+func (a *Site) withoutTask(ctx context.Context, ctrl bmc.Controller, h firmwareHandle, now time.Time) (Result, error) {
+	if h.Rebooted { // it was written before; settling waits for the version
+		return a.flashed(h)
+	}
+	if h.Gone.IsZero() {
+		h.Gone = now
+	}
+	have, err := ctrl.Firmware(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	seen, missing := findComponent(have, h.Image.Component)
+	if missing == nil && seen.Version == h.Image.Version {
+		return a.flashed(h)
+	}
+	limit, why := firmwareGone, "the BMC no longer knows the update's task"
+	if h.Task.URI == "" {
+		limit, why = firmwareUntold, "the BMC gave no task for the update"
+	}
+	if now.Sub(h.Gone) >= a.patience(limit) {
+		return a.flashed(h)
+	}
+	return again(a.Poll, h, "%s: %s; waiting for version %s", h.Image.Component, why, h.Image.Version)
+}
+
+// flashed goes on after the image was written: with the host's reboot where the profile says so, else
+// with reading the version back.
+func (a *Site) flashed(h firmwareHandle) (Result, error) {
+	if h.Image.Reboot == "host" && !h.Rebooted {
+		return rebootForFirmware(h)
+	}
+	h.Phase, h.Since = "settle", a.Clock()
+	return again(0, h, "%s: reading the version back", h.Image.Component)
 }
 
 func rebootForFirmware(h firmwareHandle) (Result, error) {
@@ -253,10 +362,8 @@ func firmwareDone(h firmwareHandle, want plan.WantFirmware, have []bmc.FirmwareC
 		return Result{}, fmt.Errorf("firmware: encode: %w", err)
 	}
 	return Result{Done: &Done{
-		Changed:  len(h.Wrote) > 0,
+		Changed:  h.Changed,
 		Summary:  fmt.Sprintf("%d components are at the profile's versions", len(want.Components)),
-		Writes:   h.Wrote,
-		Learned:  h.Learned,
 		Evidence: []operation.Evidence{{Kind: "firmware", Title: "Firmware versions, read back", Data: data}},
 	}}, nil
 }

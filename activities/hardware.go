@@ -32,36 +32,71 @@ func (a *Site) hardware(ctx context.Context, c Call) (Result, error) {
 		return Result{}, err
 	}
 	items := judge(want, inv)
+	code, u := spoiled(inv.Unread)
 	if len(items) > 0 {
 		subjects := make([]string, len(items))
 		for i, item := range items {
 			subjects[i] = item.Subject
 		}
 		f := fault.New(fault.Differs, "the hardware of %s differs: %s", c.Asset.Name, list(subjects))
-		if code, u := spoiled(inv.Unread); code != "" {
+		if code != "" {
 			f = fault.New(code, "the hardware of %s could not be judged, since %s could not be read (%s): %s",
 				c.Asset.Name, u.URI, strings.TrimSpace(u.Reason+" "+u.Detail), list(subjects))
 		}
 		f.Details = items
 		return Result{}, f
 	}
+	if slices.Contains(passing, code) { // what was read is as wanted, but the reading broke off
+		return Result{}, fault.New(code, "the hardware of %s was not read completely: %s could not be read (%s)",
+			c.Asset.Name, u.URI, strings.TrimSpace(u.Reason+" "+u.Detail))
+	}
 	data, err := json.Marshal(inv)
 	if err != nil {
 		return Result{}, fmt.Errorf("hardware: encode: %w", err)
 	}
 	return Result{Done: &Done{
-		Summary: fmt.Sprintf("%d CPUs, %d DIMMs, %d drives, %d network ports as the profile and NetBox say",
-			count(inv, "CPU"), len(inv.Memory), len(inv.Drives), len(inv.NetworkInterfaces)),
+		Summary:  hardwareSummary(want, inv),
 		Evidence: []operation.Evidence{{Kind: "hardware", Title: "The machine as its BMC reads it", Data: data}},
 	}}, nil
 }
 
-// unreadable are the reasons of bmc.Unread (docs/bmc-read.md) that say something of the BMC's state and
-// nothing of its hardware, worst first. What differs for lack of such a resource is not a difference yet.
-var unreadable = []struct {
+// hardwareSummary says what was judged, and what could not be.
+func hardwareSummary(want plan.WantHardware, inv *bmc.Inventory) string {
+	said := fmt.Sprintf("%d CPUs, %d DIMMs, %d drives, %d network ports as the profile and NetBox say",
+		count(inv, "CPU"), len(inv.Memory), len(inv.Drives), len(inv.NetworkInterfaces))
+	if len(want.Named()) == 0 {
+		said = "nothing is asked for that could be judged"
+	}
+	if len(want.NotJudged) > 0 {
+		said += "; not judged: " + list(want.NotJudged)
+	}
+	if silent := silentParts(want.Hardware.Health, inv); silent != "" {
+		said += "; without a health: " + silent
+	}
+	var lost []string
+	for _, u := range inv.Unread {
+		if slices.ContainsFunc(unreadable, func(x unreadableReason) bool { return x.reason == u.Reason }) {
+			lost = append(lost, fmt.Sprintf("%s (%s)", u.URI, u.Reason))
+		}
+	}
+	if n := len(lost); n > 0 {
+		said += fmt.Sprintf("; %d resources could not be read: %s", n, list(lost[:min(n, 3)]))
+	}
+	return said
+}
+
+// passing are the codes of a reading that broke off for reasons that pass by themselves or that a person
+// must look into: it is read again. A BMC that fails at one resource each time is passed, and that is said.
+var passing = []fault.Code{fault.PinChanged, fault.Untrusted, fault.BadCredentials, fault.Unreachable, fault.Busy}
+
+type unreadableReason struct {
 	reason string
 	code   fault.Code
-}{
+}
+
+// unreadable are the reasons of bmc.Unread (docs/bmc-read.md) that say something of the BMC's state and
+// nothing of its hardware, worst first. What differs for lack of such a resource is not a difference yet.
+var unreadable = []unreadableReason{
 	{"pin_changed", fault.PinChanged}, {"tls", fault.Untrusted}, {"unauthorized", fault.BadCredentials},
 	{"unreachable", fault.Unreachable}, {"timeout", fault.Unreachable}, {"cancelled", fault.Unreachable},
 	{"busy", fault.Busy}, {"breaker_open", fault.Busy}, {"server_error", fault.ServerError},
@@ -140,35 +175,80 @@ func (j *judgement) atLeast(subject string, want, seen int) {
 	}
 }
 
-// drives gives each group the drives that fit it, narrowest groups first, each drive once.
+// drives gives every group drives that fit it, each drive once, so that as many as possible are
+// given; where there are too few, the narrowest groups get theirs first.
 func (j *judgement) drives(groups []profile.Drives) {
-	used := make([]bool, len(j.inv.Drives))
-	order := slices.Clone(groups)
-	slices.SortStableFunc(order, func(a, b profile.Drives) int { return narrowness(b) - narrowness(a) })
-	for _, g := range order {
-		seen := 0
-		for i, d := range j.inv.Drives {
-			if seen < g.Count && !used[i] && fits(g, d) {
-				used[i] = true
-				seen++
-			}
-		}
-		if seen != g.Count {
-			j.add("drives "+describeDrives(g), fmt.Sprint(g.Count), fmt.Sprint(seen))
-		}
-	}
 	if len(groups) == 0 {
 		return
 	}
+	order := slices.Clone(groups)
+	slices.SortStableFunc(order, func(a, b profile.Drives) int { return narrowness(b) - narrowness(a) })
+	need := make([]int, len(order))
+	for i, g := range order {
+		need[i] = g.Count
+	}
+	holder := match(need, len(j.inv.Drives), func(g, d int) bool { return fits(order[g], j.inv.Drives[d]) })
+	for i, g := range order {
+		if seen := held(holder, i); seen != g.Count {
+			j.add("drives "+describeDrives(g), fmt.Sprint(g.Count), fmt.Sprint(seen))
+		}
+	}
 	var extra []string
 	for i, d := range j.inv.Drives {
-		if !used[i] {
+		if holder[i] < 0 {
 			extra = append(extra, strings.TrimSpace(d.ID+" "+d.Model))
 		}
 	}
 	if len(extra) > 0 {
 		j.add("drives beyond the profile", "none", list(extra))
 	}
+}
+
+// match gives things to groups, of which group g needs need[g] and takes those that fit. It tells for
+// each thing which group holds it, or -1. A thing moves on to another group when that makes room
+// (augmenting paths), so no group goes short because of the order, and one that came first keeps its number.
+func match(need []int, things int, fit func(group, thing int) bool) []int {
+	holder := make([]int, things)
+	for i := range holder {
+		holder[i] = -1
+	}
+	var give func(g int, tried []bool) bool
+	give = func(g int, tried []bool) bool {
+		for pass := range 2 { // a free thing first, then one that another group can do without
+			for i := range things {
+				if tried[i] || !fit(g, i) || pass == 0 && holder[i] >= 0 {
+					continue
+				}
+				if holder[i] == g {
+					continue
+				}
+				tried[i] = true
+				if holder[i] < 0 || give(holder[i], tried) {
+					holder[i] = g
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for g, n := range need {
+		for range n {
+			if !give(g, make([]bool, things)) {
+				break
+			}
+		}
+	}
+	return holder
+}
+
+func held(holder []int, group int) int {
+	n := 0
+	for _, h := range holder {
+		if h == group {
+			n++
+		}
+	}
+	return n
 }
 
 func narrowness(g profile.Drives) int {
@@ -202,17 +282,16 @@ func describeDrives(g profile.Drives) string {
 }
 
 func (j *judgement) volumes(wanted []profile.Volume) {
-	used := make([]bool, len(j.inv.Volumes))
-	for _, w := range wanted {
-		need, seen := max(w.Count, 1), 0
-		for i, v := range j.inv.Volumes {
-			if seen < need && !used[i] && strings.EqualFold(v.RAID, w.RAID) && float64(v.Bytes) >= w.MinGB*1e9 {
-				used[i] = true
-				seen++
-			}
-		}
-		if seen < need {
-			j.add("volumes "+w.RAID, fmt.Sprint(need), fmt.Sprint(seen))
+	need := make([]int, len(wanted))
+	for i, w := range wanted {
+		need[i] = max(w.Count, 1)
+	}
+	holder := match(need, len(j.inv.Volumes), func(w, v int) bool {
+		return strings.EqualFold(j.inv.Volumes[v].RAID, wanted[w].RAID) && float64(j.inv.Volumes[v].Bytes) >= wanted[w].MinGB*1e9
+	})
+	for i, w := range wanted {
+		if seen := held(holder, i); seen < need[i] {
+			j.add("volumes "+w.RAID, fmt.Sprint(need[i]), fmt.Sprint(seen))
 		}
 	}
 }
@@ -230,7 +309,7 @@ func (j *judgement) macs(wanted []plan.WantMAC) {
 	for _, w := range wanted {
 		if normal, ok := asset.NormalMAC(w.MAC); !ok || !seen[normal] {
 			j.items = append(j.items, fault.Item{Subject: "MAC of " + w.Interface, Expected: w.MAC, Seen: "on no port",
-				Remedy: "correct the MAC in NetBox, or look whether another card was fitted"})
+				Remedy: "look whether another card was fitted; where NetBox is wrong, correct the MAC there, `cagenut op abort` and install again"})
 		}
 	}
 }
@@ -265,43 +344,6 @@ func (j *judgement) tpm(version string) {
 		}
 	}
 	j.add("TPM", version, "none of that version")
-}
-
-// health lists every part whose health is worse than the profile accepts.
-func (j *judgement) health(accept string) {
-	if accept == "" {
-		return
-	}
-	check := func(what string, p bmc.Part) {
-		if p.Health == "" || p.Health == "OK" || p.Health == "Warning" && accept == "Warning" {
-			return
-		}
-		j.add(what+" "+p.ID+" health", accept, p.Health)
-	}
-	for _, p := range j.inv.Systems {
-		check("system", p.Part)
-	}
-	for _, p := range j.inv.Processors {
-		check("processor", p.Part)
-	}
-	for _, p := range j.inv.Memory {
-		check("DIMM", p.Part)
-	}
-	for _, p := range j.inv.Storage {
-		check("storage controller", p.Part)
-	}
-	for _, p := range j.inv.Drives {
-		check("drive", p.Part)
-	}
-	for _, p := range j.inv.Volumes {
-		check("volume", p.Part)
-	}
-	for _, p := range j.inv.PowerSupplies {
-		check("power supply", p.Part)
-	}
-	for _, p := range j.inv.Fans {
-		check("fan", p.Part)
-	}
 }
 
 func count(inv *bmc.Inventory, processorType string) int {

@@ -14,6 +14,7 @@ type cycle struct {
 	Phase string    `json:"phase"` // "", "off", "on", "done"
 	Asked time.Time `json:"asked,omitzero"`
 	Since time.Time `json:"since,omitzero"` // when the phase began
+	Seen  time.Time `json:"seen,omitzero"`  // when it was last looked at
 }
 
 // powerDeadline is how long a host may take to be seen off or on. It is asked again after a fifth of
@@ -21,7 +22,8 @@ type cycle struct {
 const powerDeadline = 5 * time.Minute
 
 // advance does the next bit of a power cycle and tells what it waits for. It is done when the host
-// was seen off and then on. A host that was off to begin with is only switched on.
+// was seen off and then on. A host that was off to begin with is only switched on. The time in which
+// nobody looked (a pause, a site that was away) counts for nothing: the host is asked once more.
 func (y *cycle) advance(ctx context.Context, power bmc.Power, now time.Time, deadline time.Duration) (waiting string, err error) {
 	state, err := power.PowerState(ctx)
 	if err != nil {
@@ -30,10 +32,14 @@ func (y *cycle) advance(ctx context.Context, power bmc.Power, now time.Time, dea
 	if y.Phase == "" {
 		y.Phase, y.Since = "off", now
 	}
+	if !y.Seen.IsZero() && now.Sub(y.Seen) > deadline/2 {
+		y.Asked, y.Since = time.Time{}, now
+	}
+	y.Seen = now
 	if y.Phase == "off" && state == bmc.PowerOff {
 		// Having seen it off is made durable before it is switched on: a crash in between would
 		// otherwise find it on and begin again.
-		*y = cycle{Phase: "on", Since: now}
+		*y = cycle{Phase: "on", Since: now, Seen: now}
 		return "power off: seen", nil
 	}
 	if y.Phase == "on" && state == bmc.PowerOn {

@@ -15,14 +15,21 @@ import (
 	"github.com/cagenut/cagenut/internal/plan"
 )
 
-// settingsHandle remembers what this step is about to write, before it writes: the evidence then
-// shows before and after although a crash came in between, and a certificate that changes is
-// expected only once a write that may change it was begun.
+// settingsHandle remembers what this step is about to write, before it writes: a call whose answer
+// was lost then still tells its writes, and a certificate that changes is expected only once a write
+// that may change it was begun.
 type settingsHandle struct {
-	Wrote   []plan.Write     `json:"wrote,omitempty"`
-	Asked   time.Time        `json:"asked,omitzero"`
-	Lost    int              `json:"lost,omitempty"` // writes so far whose answer was lost
-	Learned *operation.Known `json:"learned,omitempty"`
+	Intent []plan.Write `json:"intent,omitempty"`
+	Told   []string     `json:"told,omitempty"` // fields whose write is recorded
+	Asked  time.Time    `json:"asked,omitzero"`
+	Lost   int          `json:"lost,omitempty"` // writes so far whose answer was lost
+}
+
+// tell takes writes into what is recorded and gives those that were not.
+func (h *settingsHandle) tell(writes []plan.Write) []plan.Write {
+	fresh := untold(writes, h.Told)
+	h.Told = append(h.Told, names(fresh)...)
+	return fresh
 }
 
 // settingsSettle is how long a BMC may take to show a new setting: some restart their network stack
@@ -36,18 +43,11 @@ const settingsLost = 3
 
 // settings brings the BMC's own settings to the profile's baseline, and writes only what differs.
 func (a *Site) settings(ctx context.Context, c Call) (Result, error) {
-	want, err := plan.Decode[plan.WantSettings](c.Step)
+	want, h, err := begin[plan.WantSettings, settingsHandle](c)
 	if err != nil {
 		return Result{}, err
 	}
-	h, err := resume[settingsHandle](c)
-	if err != nil {
-		return Result{}, err
-	}
-	if h.Learned != nil {
-		c.Known.Pin = h.Learned.Pin
-	}
-	ctrl, learned, err := a.reopen(ctx, c, slices.ContainsFunc(h.Wrote, func(w plan.Write) bool { return w.Field == "hostname" }))
+	ctrl, learned, err := a.reopen(ctx, c, slices.ContainsFunc(h.Intent, func(w plan.Write) bool { return w.Field == "hostname" }))
 	if err != nil {
 		if !h.Asked.IsZero() && errors.Is(err, bmc.ErrUnreachable) && a.Clock().Sub(h.Asked) < a.patience(settingsSettle) {
 			return again(a.Poll, h, "the BMC takes its new settings")
@@ -56,7 +56,7 @@ func (a *Site) settings(ctx context.Context, c Call) (Result, error) {
 	}
 	defer func() { _ = ctrl.Close(ctx) }()
 	if learned != nil {
-		h.Learned = learned
+		return relearned(h, learned)
 	}
 	now, unsupported, err := ctrl.ManagerSettings(ctx)
 	if err != nil {
@@ -73,37 +73,65 @@ func (a *Site) settings(ctx context.Context, c Call) (Result, error) {
 		}
 		return Result{}, fault.New(fault.NotApplied, "the BMC accepted %s and still shows the old value after %s", fields(diff), a.patience(settingsSettle))
 	}
-	if len(h.Wrote) == 0 {
-		h.Wrote = diff
+	if len(h.Intent) == 0 {
+		h.Intent = diff
 		return again(0, h, "writing %s", fields(diff))
 	}
-	err = ctrl.SetManagerSettings(ctx, write)
-	// The write's own read-back may meet the certificate that goes with the new host name, or a BMC
-	// that restarts its network: the next call proves the serial again and reads back.
-	passing := write.Hostname != "" && (errors.Is(err, bmc.ErrPinChanged) || errors.Is(err, bmc.ErrUnreachable))
-	if err != nil && !passing {
-		return Result{}, err
-	}
-	if errors.Is(err, bmc.ErrUnreachable) {
-		h.Lost++
-	} else {
-		h.Lost = 0
-	}
-	h.Asked = a.Clock()
-	return again(0, h, "wrote %s", fields(diff))
+	return a.writeSettings(ctx, ctrl, want, write, diff, h)
 }
 
+// writeSettings writes what differs. When that ends badly, it tells first what arrived of it, and
+// fails with the next call.
+func (a *Site) writeSettings(ctx context.Context, ctrl bmc.Controller, want plan.WantSettings, write bmc.ManagerSettings, diff []plan.Write, h settingsHandle) (Result, error) {
+	err := ctrl.SetManagerSettings(ctx, write)
+	switch {
+	case err == nil:
+		h.Lost, h.Asked = 0, a.Clock()
+		return wrote(h, h.tell(diff), "wrote %s", fields(diff))
+	// The write's own read-back may meet the certificate that goes with the new host name, or a BMC
+	// that restarts its network: the next call proves the serial again and reads back.
+	case write.Hostname != "" && errors.Is(err, bmc.ErrPinChanged):
+		h.Lost, h.Asked = 0, a.Clock()
+		return again(0, h, "wrote %s", fields(diff))
+	case write.Hostname != "" && errors.Is(err, bmc.ErrUnreachable):
+		h.Lost, h.Asked = h.Lost+1, a.Clock()
+		return again(0, h, "wrote %s, and the BMC gave no answer", fields(diff))
+	}
+	now, unsupported, readErr := ctrl.ManagerSettings(ctx)
+	if readErr != nil {
+		return Result{}, err
+	}
+	_, rest := settingsDiff(want, now, unsupported, a.Clock())
+	arrived := untold(diff, names(rest))
+	if fresh := h.tell(arrived); len(fresh) > 0 {
+		return wrote(h, fresh, "wrote %s, then: %v", fields(fresh), err)
+	}
+	return Result{}, err
+}
+
+// settingsDone ends the step when nothing differs any more. What the profile asks for and the BMC does
+// not have stops it then: everything else is set, and a person decides with the list before them.
 func settingsDone(h settingsHandle, want plan.WantSettings, now bmc.ManagerSettings, unsupported []string) (Result, error) {
-	done := &Done{Changed: len(h.Wrote) > 0, Writes: h.Wrote, Learned: h.Learned, Summary: "the BMC's settings are the baseline's"}
+	changed := len(h.Intent) > 0
+	fresh := h.tell(h.Intent)
 	if missing := wanted(want, unsupported); len(missing) > 0 {
-		done.Summary += "; not offered by this BMC: " + strings.Join(missing, ", ")
+		if len(fresh) > 0 {
+			return wrote(h, fresh, "the other settings are the baseline's")
+		}
+		f := fault.New(fault.Unsupported, "this BMC does not offer %s, which the profile sets; its other settings are the baseline's", list(missing))
+		for _, field := range missing {
+			f.Details = append(f.Details, fault.Item{Subject: field, Expected: asked(want)[field], Seen: "not offered by this BMC"})
+		}
+		return Result{}, f
 	}
 	data, err := json.Marshal(map[string]any{"settings": now, "not_offered": unsupported})
 	if err != nil {
 		return Result{}, fmt.Errorf("bmc-settings: encode: %w", err)
 	}
-	done.Evidence = []operation.Evidence{{Kind: "bmc-settings", Title: "The BMC's settings, read back", Data: data}}
-	return Result{Done: done}, nil
+	return Result{Done: &Done{
+		Changed: changed, Writes: fresh, Summary: "the BMC's settings are the baseline's",
+		Evidence: []operation.Evidence{{Kind: "bmc-settings", Title: "The BMC's settings, read back", Data: data}},
+	}}, nil
 }
 
 // settingsDiff compares and returns what to write: only fields of the baseline, only those that
@@ -112,7 +140,7 @@ func settingsDiff(want plan.WantSettings, now bmc.ManagerSettings, unsupported [
 	var write bmc.ManagerSettings
 	var diff []plan.Write
 	differs := func(field, before, after string, set func()) {
-		if after == "" || strings.EqualFold(before, after) || slices.Contains(unsupported, field) {
+		if after == "" || sameSetting(field, before, after) || slices.Contains(unsupported, field) {
 			return
 		}
 		set()
@@ -127,7 +155,9 @@ func settingsDiff(want plan.WantSettings, now bmc.ManagerSettings, unsupported [
 		})
 	}
 	differs("dns_servers", list(now.DNSServers), list(want.DNS), func() { write.DNSServers = want.DNS })
-	differs("syslog", now.Syslog, want.Syslog, func() { write.Syslog = want.Syslog })
+	if !now.SendsTo(want.Syslog) {
+		differs("syslog", now.Syslog, want.Syslog, func() { write.Syslog = want.Syslog })
+	}
 	if skew := now.Clock.Sub(clock); want.MaxClockSkew > 0 && !now.Clock.IsZero() &&
 		skew.Abs() > time.Duration(want.MaxClockSkew)*time.Second {
 		differs("clock", now.Clock.UTC().Format(time.RFC3339), "the time of writing", func() { write.Clock = clock })
@@ -135,15 +165,31 @@ func settingsDiff(want plan.WantSettings, now bmc.ManagerSettings, unsupported [
 	return write, diff
 }
 
+// sameSetting compares what a value means: a BMC may write an address otherwise than the profile.
+func sameSetting(field, a, b string) bool {
+	if field == "ntp_servers" || field == "dns_servers" {
+		return bmc.SameAddresses(strings.Split(a, ", "), strings.Split(b, ", "))
+	}
+	return strings.EqualFold(a, b)
+}
+
+// asked gives what the baseline asks for, by field.
+func asked(want plan.WantSettings) map[string]string {
+	all := map[string]string{
+		"hostname": want.Hostname, "ntp_servers": list(want.NTP), "dns_servers": list(want.DNS), "syslog": want.Syslog,
+	}
+	if want.MaxClockSkew > 0 {
+		all["clock"] = fmt.Sprintf("off by at most %d s", want.MaxClockSkew)
+	}
+	return all
+}
+
 // wanted gives the unsupported fields that the baseline asks for.
 func wanted(want plan.WantSettings, unsupported []string) []string {
-	asked := map[string]bool{
-		"hostname": want.Hostname != "", "ntp_servers": len(want.NTP) > 0, "dns_servers": len(want.DNS) > 0,
-		"syslog": want.Syslog != "", "clock": want.MaxClockSkew > 0,
-	}
+	all := asked(want)
 	var out []string
 	for _, field := range unsupported {
-		if asked[field] {
+		if all[field] != "" {
 			out = append(out, field)
 		}
 	}
@@ -152,10 +198,12 @@ func wanted(want plan.WantSettings, unsupported []string) []string {
 
 func list(values []string) string { return strings.Join(values, ", ") }
 
-func fields(writes []plan.Write) string {
-	names := make([]string, len(writes))
+func fields(writes []plan.Write) string { return list(names(writes)) }
+
+func names(writes []plan.Write) []string {
+	out := make([]string, len(writes))
 	for i, w := range writes {
-		names[i] = w.Field
+		out[i] = w.Field
 	}
-	return list(names)
+	return out
 }

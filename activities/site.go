@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,19 +87,48 @@ func (a *Site) openAt(ctx context.Context, c Call, e bmc.Endpoint) (*login, erro
 	if len(candidates) == 0 {
 		return nil, fault.New(fault.NoSecret, "no password is known for account %s of serial %s", c.BMC.Account, c.Asset.Serial)
 	}
-	var tried []string
-	for _, candidate := range candidates {
-		ctrl, err := a.BMCs.Open(ctx, e, candidate.Credentials)
-		if err == nil {
-			return &login{Controller: ctrl, source: candidate.Source}, nil
-		}
-		if !errors.Is(err, bmc.ErrBadCredentials) {
-			return nil, err
-		}
-		tried = append(tried, string(candidate.Source))
+	l, before, tried, err := a.tryEach(ctx, c, e, candidates)
+	if l == nil && err == nil && len(before) > 0 && a.BMCs.ForgetRefused(e, credentialsOf(before)) {
+		// All were refused, some of them longer ago: since then somebody may have set the password.
+		l, _, _, err = a.tryEach(ctx, c, e, before)
+	}
+	if l != nil || err != nil {
+		return l, err
 	}
 	return nil, fault.New(fault.BadCredentials, "the BMC at %s refused account %s with every password known for it (%s)",
 		e.Address, c.BMC.Account, strings.Join(tried, ", "))
+}
+
+func credentialsOf(list []Candidate) []bmc.Credentials {
+	out := make([]bmc.Credentials, len(list))
+	for i, c := range list {
+		out[i] = c.Credentials
+	}
+	return out
+}
+
+// tryEach logs in with the first candidate that the BMC accepts. Without a login and an error all were
+// refused: tried says which, before are those for which that is known from an earlier call.
+//
+// Where there are more than the BMC's login budget, it is an error of class retry: the next call goes on
+// with the ones that were not tried.
+func (a *Site) tryEach(ctx context.Context, c Call, e bmc.Endpoint, candidates []Candidate) (l *login, before []Candidate, tried []string, err error) {
+	for _, candidate := range candidates {
+		ctrl, err := a.BMCs.Open(ctx, e, candidate.Credentials)
+		switch {
+		case err == nil:
+			return &login{Controller: ctrl, source: candidate.Source}, nil, nil, nil
+		case errors.Is(err, bmc.ErrRefusedBefore):
+			before = append(before, candidate)
+		case errors.Is(err, bmc.ErrBreakerOpen) && len(tried) > 0:
+			return nil, nil, nil, fault.Wrap(err, fault.Busy, "the BMC at %s refused account %s with %d of %d passwords known for it (%s): %v",
+				e.Address, c.BMC.Account, len(tried), len(candidates), strings.Join(tried, ", "), err)
+		case !errors.Is(err, bmc.ErrBadCredentials):
+			return nil, nil, nil, err
+		}
+		tried = append(tried, string(candidate.Source))
+	}
+	return nil, before, tried, nil
 }
 
 // prove reads the BMC's identity and stops when it is not the asset's.
@@ -116,10 +146,21 @@ func prove(ctx context.Context, c Call, ctrl bmc.Controller, serial string) (bmc
 	for name, other := range id.OtherSerials {
 		if asset.SameSerial(other, serial) {
 			f.Details = append(f.Details, fault.Item{Subject: name, Seen: other,
-				Remedy: "NetBox holds this serial of the same machine; enter " + id.Serial + " instead"})
+				Remedy: "NetBox holds this serial of the same machine; enter " + id.Serial + " instead, `cagenut op abort` and install again"})
 		}
 	}
 	return id, f
+}
+
+// passwordHandle says how far a step is that may change the password.
+type passwordHandle struct {
+	Change  bool `json:"change,omitempty"`  // it is about to
+	Changed bool `json:"changed,omitempty"` // it has, and that is recorded
+}
+
+// ours tells whether a password that worked is one that Cagenut made for this machine.
+func ours(s CandidateSource) bool {
+	return s == SourceCurrent || s == SourcePending || s == SourceOlder
 }
 
 // identity proves which machine this is, and pins its certificate.
@@ -128,7 +169,7 @@ func prove(ctx context.Context, c Call, ctrl bmc.Controller, serial string) (bmc
 // given its own first: the factory password that it accepted is the one on this serial's manifest.
 // The serial is proved directly after, before anything else is changed.
 func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
-	want, err := plan.Decode[plan.WantIdentity](c.Step)
+	want, h, err := begin[plan.WantIdentity, passwordHandle](c)
 	if err != nil {
 		return Result{}, err
 	}
@@ -137,27 +178,36 @@ func (a *Site) identity(ctx context.Context, c Call) (Result, error) {
 	if c.AcceptPin != "" {
 		e.Pin = c.AcceptPin
 	}
-	done := &Done{}
 	ctrl, err := a.openAt(ctx, c, e)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { _ = ctrl.Close(ctx) }()
 	id, err := prove(ctx, c, ctrl, want.Serial)
-	if errors.Is(err, bmc.ErrPasswordChange) {
-		length := passwordLength
-		next, perr := a.replacePassword(ctx, c, e, ctrl, length)
+	source := ctrl.source
+	switch {
+	case errors.Is(err, bmc.ErrPasswordChange) && !h.Change:
+		return again(0, passwordHandle{Change: true}, "the BMC demands a new password first")
+	case errors.Is(err, bmc.ErrPasswordChange) && !h.Changed:
+		next, perr := a.replacePassword(ctx, c, e, ctrl, 0)
 		if perr != nil {
 			return Result{}, perr
 		}
 		defer func() { _ = next.Close(ctx) }()
-		done.Changed = true
-		done.Writes = append(done.Writes, passwordWrite(c))
+		source = SourceCurrent
 		id, err = prove(ctx, c, next, want.Serial)
+	}
+	var fresh []plan.Write // the change, now or by a call whose answer was lost
+	if h.Change && !h.Changed && ours(source) {
+		fresh = []plan.Write{passwordWrite(c)}
+	}
+	if err != nil && len(fresh) > 0 { // the change is told although the serial is not proved
+		return wrote(passwordHandle{Change: true, Changed: true}, fresh, "the BMC has a password of its own")
 	}
 	if err != nil {
 		return Result{}, err
 	}
+	done := &Done{Changed: h.Change && ours(source), Writes: fresh}
 	data, err := json.Marshal(id)
 	if err != nil {
 		return Result{}, fmt.Errorf("identity: encode: %w", err)
@@ -233,6 +283,44 @@ func (a *Site) diagnose(ctx context.Context, c Call) (Result, error) {
 
 // diagnoseEvents is how much of the event log goes into evidence: enough to see the last boot.
 const diagnoseEvents = 20
+
+// begin reads what a call asks for and where the step is.
+func begin[W, H any](c Call) (want W, h H, err error) {
+	if want, err = plan.Decode[W](c.Step); err != nil {
+		return want, h, err
+	}
+	h, err = resume[H](c)
+	return want, h, err
+}
+
+// relearned tells at once that a step's own write changed the certificate: the step may yet park.
+func relearned(handle any, k *operation.Known) (Result, error) {
+	r, err := again(0, handle, "the BMC shows a new certificate, and its serial is proved over it")
+	if err == nil {
+		r.Again.Learned = k
+	}
+	return r, err
+}
+
+// wrote tells what has just been written and asks for another call.
+func wrote(handle any, writes []plan.Write, text string, args ...any) (Result, error) {
+	r, err := again(0, handle, text, args...)
+	if err == nil {
+		r.Again.Writes = writes
+	}
+	return r, err
+}
+
+// untold are the writes whose fields are not yet recorded.
+func untold(writes []plan.Write, told []string) []plan.Write {
+	var out []plan.Write
+	for _, w := range writes {
+		if !slices.Contains(told, w.Field) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
 
 // again asks for another call with the handle.
 func again(after time.Duration, handle any, text string, args ...any) (Result, error) {

@@ -22,6 +22,7 @@ package bmc
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -44,8 +45,13 @@ type Endpoint struct {
 	Pin string `json:"pin,omitempty"`
 	// CA is PEM; when set, the chain is verified against it instead of the pin.
 	CA string `json:"ca,omitempty"`
-	// System chooses a system by its Redfish Id on a BMC that serves several; empty: the only one.
+	// System chooses a system by its Redfish Id on a BMC that serves several.
 	System string `json:"system,omitempty"`
+	// Serial chooses the system with this serial on a BMC that serves several, when System is empty.
+	// It proves nothing: the caller compares the serial in Identity, which is of the same system.
+	Serial string `json:"serial,omitempty"`
+	// OldCiphers also offers the RSA key exchange that old BMCs need (iLO 4, iDRAC 7 and 8).
+	OldCiphers bool `json:"old_ciphers,omitempty"`
 }
 
 // Credentials log in to a BMC. The password never appears in any String, log or error.
@@ -68,6 +74,7 @@ type Identity struct {
 	Model        string `json:"model"`
 	Firmware     string `json:"bmc_firmware"`
 	Fingerprint  string `json:"fingerprint,omitempty"` // of the certificate shown, see Endpoint.Pin
+	System       string `json:"system,omitempty"`      // URI of the system whose serial it is
 	// OtherSerials are further serials of the same machine (the board's, the chassis'), so that an
 	// error can say "that is the board's serial".
 	OtherSerials map[string]string `json:"other_serials,omitempty"`
@@ -176,6 +183,8 @@ type Media interface {
 type Accounts interface {
 	// Accounts lists the accounts; empty slots are left out.
 	Accounts(ctx context.Context) ([]Account, error)
+	// PasswordLengths gives how short and how long a password may be; 0 where the BMC does not say.
+	PasswordLengths(ctx context.Context) (least, most int, err error)
 	// SetPassword changes the password of the named account. It does not log in with the new one:
 	// the caller does, with a new Controller, before it trusts the change. A BMC that demands a
 	// change before anything else (PasswordChangeRequired) serves this call.
@@ -188,15 +197,23 @@ type ManagerSettings struct {
 	Hostname   string    `json:"hostname,omitempty"`
 	NTPServers []string  `json:"ntp_servers,omitempty"`
 	DNSServers []string  `json:"dns_servers,omitempty"`
-	Syslog     string    `json:"syslog,omitempty"` // host:port
+	Syslog     string    `json:"syslog,omitempty"`      // host:port; read in the form of SyslogAddress
+	AlsoSyslog []string  `json:"also_syslog,omitempty"` // further servers that it sends to; never written
 	TimeZone   string    `json:"time_zone,omitempty"`
 	Clock      time.Time `json:"clock,omitzero"` // the BMC's clock when read; on write: set to now when it is off
 	NTPEnabled *bool     `json:"ntp_enabled,omitempty"`
 }
 
+// SendsTo tells whether a syslog server is among those that the BMC sends to.
+func (s ManagerSettings) SendsTo(syslog string) bool {
+	want := SyslogAddress(syslog)
+	return want == SyslogAddress(s.Syslog) || slices.Contains(s.AlsoSyslog, want)
+}
+
 // Settings reads and writes the BMC's own settings.
 type Settings interface {
-	// ManagerSettings reads them. Unsupported names the fields that this BMC does not have.
+	// ManagerSettings reads them. Unsupported names the fields that this BMC does not have. Of several
+	// syslog servers, Syslog is one that SetManagerSettings made, else the first.
 	ManagerSettings(ctx context.Context) (s ManagerSettings, unsupported []string, err error)
 	// SetManagerSettings writes the non-empty fields of s and no other.
 	SetManagerSettings(ctx context.Context, s ManagerSettings) error

@@ -22,6 +22,8 @@ var (
 	ErrNotApplied     = errors.New("BMC accepted the write but the value did not change") // the read-back shows the old value
 	ErrIncomplete     = errors.New("BMC reading ended early")                             // deadline or request budget used up
 	ErrBreakerOpen    = errors.New("BMC failed repeatedly; not tried")                    // circuit breaker or login budget
+	ErrRefusedBefore  = errors.New("refused before; not sent again")                      // cause of an ErrBadCredentials for which nothing was sent
+	ErrClosed         = errors.New("the worker ends; its connections are closed")         // the pool is closed
 )
 
 // Error is what every driver returns.

@@ -78,6 +78,31 @@ type Cable struct {
 	Port   string `json:"port"`   // far interface
 }
 
+// Rack is a rack as it should stand.
+type Rack struct {
+	ID         int64        `json:"id"`
+	Name       string       `json:"name"`
+	Site       Named        `json:"site"`
+	Height     int          `json:"u_height"`      // rack units
+	Lowest     int          `json:"starting_unit"` // number of the first unit, mostly 1
+	Descending bool         `json:"desc_units"`    // units are numbered from the top
+	Devices    []RackDevice `json:"devices"`       // by ID
+}
+
+// RackDevice is a device in a rack, with what is needed to draw it.
+type RackDevice struct {
+	ID        asset.ID     `json:"id"`
+	Name      string       `json:"name"`
+	Serial    string       `json:"serial"`
+	Status    asset.Status `json:"status"`
+	Role      Named        `json:"role"`
+	Type      Named        `json:"type"`
+	Position  float64      `json:"position"` // the unit with the lowest number that it takes, in halves; 0: none
+	Face      string       `json:"face,omitempty"`
+	Height    float64      `json:"u_height"`      // rack units, in halves; 0: takes none
+	FullDepth bool         `json:"is_full_depth"` // nothing fits behind it
+}
+
 // Query selects devices. Its set fields all apply; a Query with no field set is an error: empty is
 // not all.
 type Query struct {
@@ -120,6 +145,10 @@ type Source interface {
 	WasActive(ctx context.Context, id asset.ID, since time.Time) (bool, error)
 	// SameSerial lists other devices with this serial: NetBox does not keep serials unique.
 	SameSerial(ctx context.Context, serial string) ([]Device, error)
+	// Rack gives a rack with everything that stands in it, in at most four requests (a rack of more than
+	// 1,000 devices needs more). An unknown rack is an ErrNotFound; a name that several sites use is an
+	// ErrAmbiguous unless the site is given.
+	Rack(ctx context.Context, site, name string) (Rack, error)
 	// Sites lists the sites.
 	Sites(ctx context.Context) ([]Named, error)
 	// Ping tells the version of the source of truth and what the token may do.

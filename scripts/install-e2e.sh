@@ -2,7 +2,7 @@
 # Installs what `make e2e` needs from Debian, and only what is missing. Python environments are
 # made by the tests that use them, in the cache.
 set -euo pipefail
-packages=(docker-compose gcc git libc6-dev libpq-dev make openipmi ipmitool openssl postgresql redis-server xz-utils)
+packages=(chromium docker-compose fonts-inter fonts-liberation2 gcc git libc6-dev libpq-dev make openipmi ipmitool openssh-client openssh-server openssl postgresql redis-server xz-utils)
 # The formats' own checkers, for what machines install from (test/e2e/templates).
 packages+=(cloud-init dash debconf ifupdown netplan.io shellcheck)
 missing=()

@@ -8,4 +8,6 @@ trap 'rm -rf "$scratch"' EXIT
 scripts/netbox-up.sh "$scratch" fetch
 scripts/sushy-venv.sh
 scripts/kickstart-venv.sh
+scripts/configmgmt-venv.sh salt
+scripts/configmgmt-venv.sh ansible
 validator/setup.sh

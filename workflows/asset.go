@@ -18,6 +18,7 @@
 package workflows
 
 import (
+	"encoding/json"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -64,6 +65,8 @@ type stepRun struct {
 	attempt   int
 	round     int
 	reboots   int
+	handle    json.RawMessage // of this attempt, and of the one before
+	last      json.RawMessage
 	acceptPin string
 	fault     *fault.Error // why it is parked
 	began     time.Time    // the attempt
@@ -154,6 +157,9 @@ func (r *run) step(ctx workflow.Context) verdict {
 		s.attempt++
 		s.began = workflow.Now(ctx)
 		s.state, s.round, s.reboots, s.shown, s.fault = operation.StepRunning, 1, 0, shown{}, nil
+		if s.handle != nil { // an attempt that ended before it began adds nothing
+			s.last, s.handle = s.handle, nil
+		}
 		r.state = operation.Running
 		r.record(ctx, operation.Transition{}, r.change())
 		done, f, v := r.attempt(ctx)
@@ -222,15 +228,22 @@ func (r *run) prove(ctx workflow.Context) (*fault.Error, verdict) {
 	done, f, v := r.drive(ctx, drive{call: call, policy: policy, deadline: r.timing.deadline(proof)})
 	if v == next {
 		r.learn(done.Learned)
+		if len(done.Writes) > 0 {
+			c := r.change()
+			c.Writes = done.Writes
+			r.current().writes = append(r.current().writes, done.Writes...)
+			r.record(ctx, operation.Transition{}, c)
+		}
 	}
 	return f, v
 }
 
-// finish ends the current step as done.
+// finish ends the current step as done. What an earlier attempt wrote was changed by this step, also
+// when the last attempt found everything so.
 func (r *run) finish(d *activities.Done) {
 	s := r.current()
 	s.state = operation.StepAlready
-	if d.Changed {
+	if d.Changed || len(s.writes) > 0 {
 		s.state = operation.StepDone
 	}
 	r.learn(d.Learned)
@@ -268,7 +281,7 @@ func (r *run) call(s plan.Step) activities.Call {
 	cur := r.current()
 	return activities.Call{
 		Operation: r.in.Operation, Asset: r.target.Asset, BMC: r.target.BMC, Step: s, Known: r.known,
-		Attempt: max(cur.attempt, 1), Round: max(cur.round, 1), AcceptPin: cur.acceptPin,
+		Attempt: max(cur.attempt, 1), Round: max(cur.round, 1), Last: cur.last, AcceptPin: cur.acceptPin,
 	}
 }
 

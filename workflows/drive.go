@@ -91,6 +91,8 @@ func (r *run) drive(ctx workflow.Context, d drive) (*activities.Done, *fault.Err
 		if back {
 			r.current().shown.progress = operation.Progress{} // the state changed: say so
 		}
+		r.learn(result.Again.Learned)
+		d.call.Known = r.known
 		over := d.bound(result.Again)
 		if !d.deaf {
 			r.show(ctx, result.Again.Progress, result.Again)
@@ -101,6 +103,7 @@ func (r *run) drive(ctx workflow.Context, d drive) (*activities.Done, *fault.Err
 		d.call.Handle = result.Again.Handle
 		if d.count != nil {
 			d.call.Round = d.count.round
+			d.count.handle = result.Again.Handle
 		}
 		if result.Again.After > 0 {
 			atOnce = 0

@@ -19,9 +19,6 @@ const KindInstall = "install"
 // UntilHardware is the stage at which a machine is proved and staged.
 const UntilHardware = "hardware"
 
-// passwordLength is what IPMI 2.0 can store at most.
-const passwordLength = 20
-
 // Install composes one machine's part of an install, up to the stage until. It reads like the paper
 // procedure that it replaces. Items are what stands in the way, all at once: then there is no plan.
 //
@@ -37,8 +34,9 @@ func Install(f plan.Facts, p profile.Profile, images func(file string) (plan.Ima
 		Profile: fmt.Sprintf("%s@%d", p.Name, p.Version),
 		Vendor:  f.Manufacturer,
 		Status:  f.Status,
-		BMC:     plan.BMC{Protocol: p.BMC.Protocol, Address: f.OOB.Addr().String(), Account: p.BMC.Account},
-		Reads:   append(plan.Reads(f), in.profileRead()),
+		BMC: plan.BMC{Protocol: p.BMC.Protocol, Address: f.OOB.Addr().String(), Account: p.BMC.Account,
+			System: p.BMC.System, OldCiphers: p.BMC.OldCiphers, PasswordLength: p.BMC.PasswordLength},
+		Reads: append(plan.Reads(f), in.profileRead()),
 		Steps: []plan.Step{
 			in.preflight(),
 			in.identity(),
@@ -84,7 +82,7 @@ func (in *install) identity() plan.Step {
 		DeadlineSec: seconds(20 * time.Minute), Policy: PolicyBMCRead,
 		Want: plan.Encode(plan.WantIdentity{Serial: in.facts.Asset.Serial}),
 		Writes: []plan.Write{in.bmc("account "+in.profile.BMC.Account, "password",
-			fmt.Sprintf("generated, %d characters, never shown; only if the BMC demands it before it shows anything", passwordLength))},
+			fmt.Sprintf("generated, %d characters, never shown; only if the BMC demands it before it shows anything", in.profile.BMC.Password()))},
 		Evidence: []string{"identity"},
 	}
 }
@@ -115,15 +113,15 @@ func (in *install) stage() plan.Step {
 
 // credentials gives the account a password of its own machine instead of the factory's.
 func (in *install) credentials() plan.Step {
-	account := in.profile.BMC.Account
+	account, length := in.profile.BMC.Account, in.profile.BMC.Password()
 	return plan.Step{
 		Name: "bmc-credentials", Kind: plan.KindCredentials, Version: versionCredentials,
 		Title: "Give the BMC account a password of this machine's own",
 		Mode:  plan.Act, Place: plan.Site, Undo: plan.NoReturn,
 		DeadlineSec: seconds(20 * time.Minute), Policy: PolicyBMCWrite,
-		Want: plan.Encode(plan.WantCredentials{Account: account, Length: passwordLength}),
+		Want: plan.Encode(plan.WantCredentials{Account: account, Length: length}),
 		Writes: []plan.Write{in.bmc("account "+account, "password",
-			fmt.Sprintf("generated, %d characters, never shown", passwordLength))},
+			fmt.Sprintf("generated, %d characters, never shown", length))},
 	}
 }
 
@@ -163,12 +161,13 @@ func (in *install) settings() plan.Step {
 	return in.unless(s, len(s.Writes) == 0, "the profile sets nothing on the BMC")
 }
 
-// firmware brings the components to the profile's baseline, in its order.
+// firmware brings the components to the profile's baseline, in its order. It is destructive: on the
+// wrong machine it could not be taken back, and it switches the host off.
 func (in *install) firmware(wanted []plan.Image) plan.Step {
 	s := plan.Step{
 		Name: "firmware", Kind: plan.KindFirmware, Version: versionFirmware,
 		Title: "Bring firmware to the profile's baseline",
-		Mode:  plan.Converge, Place: plan.Site, Undo: plan.NoReturn, Policy: PolicyFirmware,
+		Mode:  plan.Converge, Place: plan.Site, Undo: plan.NoReturn, Destructive: true, Policy: PolicyFirmware,
 		Want: plan.Encode(plan.WantFirmware{Components: wanted}), Writes: []plan.Write{},
 		Evidence: []string{"firmware"},
 	}
@@ -188,7 +187,8 @@ func (in *install) firmware(wanted []plan.Image) plan.Step {
 	return in.unless(s, passes == 0, "the profile names no firmware")
 }
 
-// bios brings the named attributes and the boot mode to the profile's values, and no others.
+// bios brings the named attributes and the boot mode to the profile's values, and no others. It is
+// destructive, for it switches the host off.
 func (in *install) bios() plan.Step {
 	b := in.profile.BIOS
 	rounds := b.MaxRounds
@@ -198,7 +198,7 @@ func (in *install) bios() plan.Step {
 	s := plan.Step{
 		Name: "bios", Kind: plan.KindBIOS, Version: versionBIOS,
 		Title: "Bring BIOS settings and boot mode to the profile",
-		Mode:  plan.Converge, Place: plan.Site, Undo: plan.Reversible, Policy: PolicyBMCWrite,
+		Mode:  plan.Converge, Place: plan.Site, Undo: plan.Reversible, Destructive: true, Policy: PolicyBMCWrite,
 		DeadlineSec: seconds(time.Duration(rounds) * 30 * time.Minute), MaxRounds: rounds, MaxReboots: rounds,
 		Want: plan.Encode(plan.WantBIOS{BootMode: b.BootMode, Attributes: b.Attributes}), Writes: []plan.Write{},
 		Evidence: []string{"bios"},
@@ -216,9 +216,11 @@ func (in *install) bios() plan.Step {
 	return in.unless(s, false, "")
 }
 
-// hardware compares what is in the machine with the profile and with NetBox.
+// hardware compares what is in the machine with the profile and with NetBox. IPMI knows sensors and
+// field replaceable units only; the plan says what is then not judged, for it is approved with that.
 func (in *install) hardware() plan.Step {
 	want := plan.WantHardware{Hardware: in.profile.Hardware}
+	title := "Compare the hardware with the profile and NetBox"
 	for _, port := range in.facts.Interfaces {
 		if port.Mgmt {
 			continue
@@ -227,9 +229,16 @@ func (in *install) hardware() plan.Step {
 			want.MACs = append(want.MACs, plan.WantMAC{Interface: port.Name, MAC: mac})
 		}
 	}
+	if in.profile.BMC.Protocol == "ipmi" {
+		want = plan.WantHardware{NotJudged: want.Named()}
+		title = "Read what IPMI knows of the hardware"
+		if len(want.NotJudged) > 0 {
+			title += "; it cannot judge " + strings.Join(want.NotJudged, ", ")
+		}
+	}
 	return plan.Step{
 		Name: "hardware", Kind: plan.KindHardware, Version: versionHardware,
-		Title: "Compare the hardware with the profile and NetBox",
+		Title: title,
 		Mode:  plan.Act, Place: plan.Site, Undo: plan.ReadOnly,
 		DeadlineSec: seconds(30 * time.Minute), Policy: PolicyBMCRead,
 		Want: plan.Encode(want), Writes: []plan.Write{},
@@ -299,7 +308,7 @@ func (in *install) unless(s plan.Step, empty bool, why string) plan.Step {
 		return s
 	}
 	s.NotApplicable, s.Writes, s.Want = why, []plan.Write{}, nil
-	s.MaxRounds, s.MaxReboots = 0, 0
+	s.MaxRounds, s.MaxReboots, s.Destructive = 0, 0, false
 	return s
 }
 

@@ -101,6 +101,16 @@ func TestInstallGolden(t *testing.T) {
 	}
 }
 
+// What switches a host off or cannot be taken back has the identity proved again right before it.
+func TestInstallProvesIdentityBeforeWhatIsDestructive(t *testing.T) {
+	target, _ := workflows.Install(facts(), dell(), store, workflows.UntilHardware)
+	for _, s := range target.Steps {
+		if want := s.MaxReboots > 0 || s.Kind == plan.KindFirmware; s.Destructive != want {
+			t.Errorf("step %s: destructive %t, want %t", s.Name, s.Destructive, want)
+		}
+	}
+}
+
 // Every policy that a plan names exists.
 func TestInstallPoliciesExist(t *testing.T) {
 	target, _ := workflows.Install(facts(), dell(), store, workflows.UntilHardware)

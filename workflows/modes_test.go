@@ -131,6 +131,46 @@ func TestWritesOnTheWayAreRecorded(t *testing.T) {
 	}
 }
 
+// A certificate that a step pinned and a write that it made on its way are known to the attempt after
+// a parked one, and to the store before the step ended.
+func TestWhatAStepLearnedOutlivesIt(t *testing.T) {
+	w := newWorld(t, step("a"))
+	w.steps["a"] = func(c activities.Call, nth int) (activities.Result, error) {
+		switch nth {
+		case 0:
+			return again(time.Millisecond, "pinned", func(a *activities.Again) {
+				a.Learned = &operation.Known{Pin: "NEW"}
+				a.Writes = []plan.Write{{System: "bmc", Object: "manager", Field: "hostname", Before: "x", After: "y"}}
+			}), nil
+		case 1:
+			return activities.Result{}, operation.AsTemporal(fault.New(fault.NotApplied, "no"))
+		}
+		return done(false), nil
+	}
+	w.at(time.Minute, "c1", operation.Retry)
+	w.run()
+	for i, want := range []string{"", "NEW", "NEW", "NEW"} { // the third is the diagnosis
+		if got := w.sent[i].Known.Pin; got != want {
+			t.Errorf("call %d knows pin %q, want %q", i, got, want)
+		}
+	}
+	if got := string(w.sent[3].Last); got != `{"n":1}` {
+		t.Errorf("the second attempt is told %q of where the first was", got)
+	}
+	var learned []string
+	for _, r := range w.records {
+		if r.Learned != nil {
+			learned = append(learned, r.Learned.Pin+" while "+string(r.State))
+		}
+	}
+	if diff := cmp.Diff([]string{"NEW while running"}, learned); diff != "" {
+		t.Errorf("recorded as learned (-want +got):\n%s", diff)
+	}
+	if !contains(lines(w.story()), "done a=done/2") {
+		t.Errorf("a step that wrote in its first attempt is not already so:\n%s", w.story())
+	}
+}
+
 // Percentages are recorded every two seconds at most, a new text at once.
 func TestProgressIsRateLimited(t *testing.T) {
 	w := newWorld(t, step("a"))

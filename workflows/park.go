@@ -7,6 +7,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/cagenut/cagenut/activities"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
@@ -76,11 +77,15 @@ func (r *run) abort(ctx workflow.Context) {
 		if s.Undo != plan.Compensable || !begun || s.state == operation.StepSkipped && len(s.writes) == 0 {
 			continue
 		}
-		if f := r.undo(ctx, i); f != nil {
+		done, f := r.undo(ctx, i)
+		if f != nil {
 			left = append(left, fmt.Sprintf("%s: could not be taken back: %s", s.Title, f.Message))
 			continue
 		}
 		undone[s.Name] = true
+		if !done.Changed && len(s.writes) > 0 { // it wrote, and finds that it is not its own to take back
+			left = append(left, fmt.Sprintf("%s: %s", s.Title, done.Summary))
+		}
 	}
 	for i := range r.steps[:r.at+1] {
 		s := &r.steps[i]
@@ -113,11 +118,11 @@ func (r *run) lastSeen(s *stepRun) string {
 
 // undo takes back what step i did. The step decides by looking whether there is anything to take
 // back, so that a step whose effect is not known for certain can be undone too.
-func (r *run) undo(ctx workflow.Context, i int) *fault.Error {
+func (r *run) undo(ctx workflow.Context, i int) (*activities.Done, *fault.Error) {
 	s := &r.steps[i]
 	policy, f := r.timing.policy(s.Step)
 	if f != nil {
-		return f
+		return nil, f
 	}
 	call := r.call(s.Step)
 	call.Undo, call.Attempt, call.Round = true, max(s.attempt, 1), max(s.round, 1)
@@ -127,5 +132,5 @@ func (r *run) undo(ctx workflow.Context, i int) *fault.Error {
 		c.Summary, c.Writes, c.Evidence = "taken back: "+done.Summary, done.Writes, done.Evidence
 	}
 	r.record(ctx, operation.Transition{}, c)
-	return f
+	return done, f
 }

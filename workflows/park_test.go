@@ -251,6 +251,23 @@ func TestAbortUndoesBookkeepingNewestFirst(t *testing.T) {
 	w.wantReplies(map[string]string{"c0": "running password", "c1": "running three"})
 }
 
+// What a step wrote and its undoing leaves, since it is no longer its own, is told of.
+func TestAbortSaysWhatItsUndoingLeaves(t *testing.T) {
+	w := newWorld(t, step("stage", func(s *plan.Step) { s.Undo = plan.Compensable }), step("last"))
+	w.steps["stage"] = func(activities.Call, int) (activities.Result, error) {
+		return activities.Result{Done: &activities.Done{Changed: true, Writes: []plan.Write{{System: "netbox", Object: "device", Field: "status"}}}}, nil
+	}
+	w.steps["undo stage"] = func(activities.Call, int) (activities.Result, error) {
+		return activities.Result{Done: &activities.Done{Summary: "status is staged by op_OTHER, left as it is"}}, nil
+	}
+	w.steps["last"] = fails(9, fault.Conflict)
+	w.at(time.Minute, "c1", operation.Abort)
+	w.run()
+	if diff := cmp.Diff([]string{"Do stage: status is staged by op_OTHER, left as it is"}, w.records[len(w.records)-1].Left); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
+
 // A step that was writing when it was aborted is told of as uncertain.
 func TestAbortInTheMiddle(t *testing.T) {
 	w := newWorld(t, step("flash", func(s *plan.Step) {

@@ -105,13 +105,13 @@ func pause(ctx workflow.Context, d time.Duration) {
 }
 
 // show records a step's progress when it says something new: another text at once, another
-// percentage at most every timing.Show, and writes, evidence and rounds always.
+// percentage at most every timing.Show, and writes, evidence, rounds and what was learned always.
 func (r *run) show(ctx workflow.Context, p operation.Progress, a *activities.Again) {
 	s := r.current()
 	now := workflow.Now(ctx)
 	due := p.Text != s.shown.progress.Text || (p.Percent != s.shown.progress.Percent && now.Sub(s.shown.at) >= r.timing.Show)
 	if a != nil {
-		due = due || a.NewRound || len(a.Writes) > 0 || len(a.Evidence) > 0
+		due = due || a.NewRound || len(a.Writes) > 0 || len(a.Evidence) > 0 || a.Learned != nil
 	}
 	if !due {
 		return

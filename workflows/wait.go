@@ -67,7 +67,8 @@ func (r *run) await(ctx workflow.Context, policy Policy) (*activities.Done, *fau
 			case result.Done != nil:
 				return result.Done, nil, next
 			default:
-				call.Handle = result.Again.Handle
+				r.learn(result.Again.Learned)
+				call.Handle, call.Known = result.Again.Handle, r.known
 				r.show(ctx, result.Again.Progress, result.Again)
 			}
 			look = workflow.Now(ctx).Add(probe)

@@ -116,15 +116,26 @@ func TestLoginBudget(t *testing.T) {
 	cfg.Credentials.Password = "wrong"
 	pool := broker.NewPool()
 	defer pool.Close(context.Background())
-	for range 3 {
+	for i := range 6 {
+		cfg.Credentials.Password = fmt.Sprint("wrong", i%3)
 		_, err := pool.Dial(t.Context(), cfg)
 		wantKind(t, err, bmc.ErrBadCredentials)
 		if strings.Contains(err.Error(), "wrong") {
 			t.Errorf("%v tells the password that the BMC echoed", err)
 		}
+		if errors.Is(err, bmc.ErrRefusedBefore) != (i >= 3) {
+			t.Errorf("try %d: %v; want each password sent once", i+1, err)
+		}
+	}
+	guard, err := pool.Guard(f.host, cfg.Limits, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if guard.ForgetRefused(cfg.Credentials) {
+		t.Error("forgotten, and no login is allowed now")
 	}
 	cfg.Credentials.Password = "pa55word"
-	_, err := pool.Dial(t.Context(), cfg)
+	_, err = pool.Dial(t.Context(), cfg)
 	wantKind(t, err, bmc.ErrBreakerOpen)
 	if n := f.count("POST"); n != 3 {
 		t.Errorf("%d logins were sent, want 3", n)
@@ -133,6 +144,19 @@ func TestLoginBudget(t *testing.T) {
 	c, err := pool.Dial(t.Context(), cfg)
 	if err != nil {
 		t.Fatalf("after the pause: %v", err)
+	}
+	c.Close(t.Context())
+	// A refusal is remembered beside the password that works, until it is forgotten on purpose or the
+	// password is being set.
+	cfg.Credentials.Password = "wrong0"
+	_, err = pool.Dial(t.Context(), cfg)
+	wantKind(t, err, bmc.ErrRefusedBefore)
+	f.set(func() { f.password = "wrong0" })
+	if !guard.ForgetRefused(cfg.Credentials) {
+		t.Error("not forgotten, though logins are allowed")
+	}
+	if c, err = pool.Dial(t.Context(), cfg); err != nil {
+		t.Fatalf("the password that was set meanwhile: %v", err)
 	}
 	c.Close(t.Context())
 }

@@ -82,8 +82,8 @@ func (l Limits) withDefaults() Limits {
 // OldTLS is what the firmware of an old BMC needs, by quirk. The zero value is TLS 1.2 or later
 // with Go's default cipher suites.
 type OldTLS struct {
-	MinVersion   uint16   // e.g. tls.VersionTLS10
-	CipherSuites []uint16 // e.g. tls.TLS_RSA_WITH_AES_128_CBC_SHA; TLS 1.3 takes no notice
+	MinVersion   uint16   `json:"min_version,omitempty"`   // e.g. tls.VersionTLS10
+	CipherSuites []uint16 `json:"cipher_suites,omitempty"` // e.g. tls.TLS_RSA_WITH_AES_128_CBC_SHA; TLS 1.3 takes no notice
 }
 
 // Observation is one answer, or none, for metrics.

@@ -165,6 +165,11 @@ func (l *link) Retire() {
 	l.retired = true
 }
 
+// PasswordSet tells that an account is about to get a password: a refusal of before says nothing of it.
+func (l *link) PasswordSet(user, password string) {
+	l.host.guard.PasswordSet(bmc.Credentials{User: user, Password: password})
+}
+
 // LimitInFlight lowers the cap for this BMC, when a quirk turns up after the first answers.
 // A higher cap than the one there is changes nothing.
 func (l *link) LimitInFlight(ctx context.Context, n int) error {

@@ -24,6 +24,16 @@ type session struct {
 	at   time.Time
 	user string
 	uri  string // empty: asked for, and the answer never seen
+	key  key
+}
+
+// key is what a later process needs to give a session back without the password: the session's own
+// token, which may delete it (DSP0266 13.3.4.6) and is worth nothing afterwards, the certificate that
+// was shown to us then, and how the BMC was spoken to.
+type key struct {
+	Token string `json:"token,omitempty"`
+	Pin   string `json:"pin,omitempty"`
+	TLS   OldTLS `json:"tls,omitzero"`
 }
 
 // record is one line of a journal. A session goes asked -> open -> closed; a crash between asked
@@ -35,6 +45,7 @@ type record struct {
 	Address string    `json:"address,omitempty"`
 	User    string    `json:"user,omitempty"`
 	URI     string    `json:"uri,omitempty"`
+	key
 }
 
 // journal counts the sessions that we may hold on one BMC, in a file when there is a state folder.
@@ -76,7 +87,7 @@ func openJournal(dir, host string) (*journal, error) {
 		j.next = max(j.next, r.N)
 		switch r.Event {
 		case "asked", "open":
-			j.held[r.N] = session{n: r.N, at: r.At, user: r.User, uri: r.URI}
+			j.held[r.N] = session{n: r.N, at: r.At, user: r.User, uri: r.URI, key: r.key}
 		case "closed":
 			delete(j.held, r.N)
 		}
@@ -161,13 +172,13 @@ func (j *journal) ask(at time.Time, user string) (int, error) {
 	return n, nil
 }
 
-func (j *journal) opened(n int, at time.Time, uri string) error {
+func (j *journal) opened(n int, at time.Time, uri string, k key) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := j.held[n]
-	s.uri = uri
+	s.uri, s.key = uri, k
 	j.held[n] = s
-	return j.append(record{N: n, Event: "open", At: at, Address: j.host, User: s.user, URI: uri})
+	return j.append(record{N: n, Event: "open", At: at, Address: j.host, User: s.user, URI: uri, key: k})
 }
 
 func (j *journal) closed(n int) error {

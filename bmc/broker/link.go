@@ -36,7 +36,6 @@ type link struct {
 	changeRequired bool
 	changeAt       string
 	retired        bool
-	spoiled        bool // the BMC showed another certificate: good for nothing more
 	strange        bool // another certificate was shown: nothing more is sent here
 	ended          bool
 	leftErr        error // why sessions of an earlier process are still there
@@ -130,7 +129,7 @@ func (l *link) send(ctx context.Context, r request) (reply, error) {
 			}
 			continue
 		case rep.status == http.StatusUnauthorized && a.mode == basicAuth:
-			l.host.guard.LoginRefused()
+			l.host.guard.LoginRefused(l.t.Credentials)
 		case (rep.status == http.StatusServiceUnavailable || rep.status == http.StatusTooManyRequests) && r.safe() && tries < l.t.Limits.Retries:
 			wait, ok := retryAfter(rep.header.Get("Retry-After"), l.t.Clock.Now())
 			if ok && wait <= l.t.Limits.RetryAfter {
@@ -183,11 +182,6 @@ func (l *link) wire(ctx context.Context, r request, a auth) (rep reply, err erro
 			e.Detail = "no complete answer within " + timeout.String()
 		}
 		kind, err = e.Kind, e
-		if errors.Is(kind, bmc.ErrPinChanged) {
-			l.mu.Lock()
-			l.spoiled = true
-			l.mu.Unlock()
-		}
 	}
 	if errors.Is(kind, bmc.ErrPinChanged) {
 		l.mu.Lock()

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/cagenut/cagenut/bmc"
 )
 
 const maxSessions = 2
@@ -76,6 +78,7 @@ type Pool struct {
 type poolKey struct {
 	host, pin, ca string
 	user, pass    string
+	tls           string
 	explicit      bool
 }
 
@@ -95,20 +98,17 @@ func (p *Pool) Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		return nil, fmt.Errorf("dial %s: the pool is closed", t.host)
+		return nil, &bmc.Error{Kind: bmc.ErrClosed, Op: "dial", Host: t.host}
 	}
 	if l := p.idle[key]; l != nil {
 		delete(p.idle, key)
 		p.mu.Unlock()
 		return p.lend(key, l), nil
 	}
-	h := p.hosts[t.host]
-	if h == nil {
-		if h, err = newHost(t, p.guard(t.host, t.Limits, t.Clock)); err != nil {
-			p.mu.Unlock()
-			return nil, err
-		}
-		p.hosts[t.host] = h
+	h, err := p.hostOf(t)
+	if err != nil {
+		p.mu.Unlock()
+		return nil, err
 	}
 	h.count(1)
 	// Another login that nobody uses makes room: a BMC gets a second session only while both work.
@@ -132,6 +132,18 @@ func (p *Pool) Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	return p.lend(key, l), nil
 }
 
+// hostOf gives the BMC's broker. The caller holds p.mu.
+func (p *Pool) hostOf(t target) (*host, error) {
+	if h := p.hosts[t.host]; h != nil {
+		return h, nil
+	}
+	h, err := newHost(t, p.guard(t.host, t.Limits, t.Clock))
+	if err == nil {
+		p.hosts[t.host] = h
+	}
+	return h, err
+}
+
 func (p *Pool) lend(key poolKey, l *link) *Conn {
 	return &Conn{link: l, release: func(ctx context.Context) error { return p.putBack(ctx, key, l) }}
 }
@@ -145,7 +157,8 @@ func (p *Pool) end(ctx context.Context, l *link) error {
 }
 
 func keyOf(t target) poolKey {
-	return poolKey{host: t.host, pin: t.pin, ca: t.Endpoint.CA, user: t.Credentials.User, pass: t.Credentials.Password, explicit: t.Explicit}
+	return poolKey{host: t.host, pin: t.pin, ca: t.Endpoint.CA, user: t.Credentials.User, pass: t.Credentials.Password,
+		tls: fmt.Sprint(t.TLS), explicit: t.Explicit}
 }
 
 func (p *Pool) putBack(ctx context.Context, key poolKey, l *link) error {
@@ -265,37 +278,4 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 		return nil, errors.Join(err, release(ctx))
 	}
 	return &Conn{link: l, release: release}, nil
-}
-
-// CleanUp logs out the sessions that an earlier process left behind in the state folder dir. For
-// each BMC configFor says how to reach it; its StateDir is set to dir. What could not be cleaned
-// stays in the journals and is tried again at the next start, or at the next Dial of that BMC.
-func CleanUp(ctx context.Context, dir string, configFor func(ctx context.Context, address string) (Config, error)) error {
-	hosts, err := leftBehind(dir)
-	if err != nil {
-		return fmt.Errorf("session journals in %s: %w", dir, err)
-	}
-	errs := make([]error, len(hosts))
-	var wg sync.WaitGroup
-	gate := make(chan struct{}, 8)
-	for i, address := range hosts {
-		wg.Go(func() {
-			gate <- struct{}{}
-			defer func() { <-gate }()
-			cfg, err := configFor(ctx, address)
-			if err != nil {
-				errs[i] = fmt.Errorf("sessions left on %s: %w", address, err)
-				return
-			}
-			cfg.StateDir = dir
-			c, err := Dial(ctx, cfg)
-			if err != nil {
-				errs[i] = fmt.Errorf("sessions left on %s: %w", address, err)
-				return
-			}
-			errs[i] = errors.Join(c.leftErr, c.Close(ctx))
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
 }

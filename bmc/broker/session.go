@@ -50,7 +50,7 @@ func (l *link) login(ctx context.Context, stale int) error {
 	if retired {
 		return &bmc.Error{Kind: bmc.ErrBadCredentials, Op: op, Host: l.t.host, Detail: "the password was changed through this connection; connect again with the new one"}
 	}
-	if err := l.host.guard.AllowLogin(l.t.host, op); err != nil {
+	if err := l.host.guard.AllowLogin(l.t.host, op, l.t.Credentials); err != nil {
 		return err
 	}
 	if l.t.BasicOnly {
@@ -74,7 +74,7 @@ func (l *link) login(ctx context.Context, stale int) error {
 			l.mu.Lock()
 			l.sessionsPath = path
 			l.mu.Unlock()
-			l.host.guard.LoginOK()
+			l.host.guard.LoginOK(l.t.Credentials)
 			if old.n != 0 {
 				l.host.use(old.n, false)
 			}
@@ -107,7 +107,7 @@ func (l *link) login(ctx context.Context, stale int) error {
 			kind = bmc.ErrBadCredentials
 		}
 		if errors.Is(kind, bmc.ErrBadCredentials) || errors.Is(kind, bmc.ErrRejected) {
-			l.host.guard.LoginRefused()
+			l.host.guard.LoginRefused(l.t.Credentials)
 		}
 		return &bmc.Error{Kind: kind, Op: op + " as " + l.t.Credentials.User, Host: l.t.host, Status: rep.status, Detail: l.hide(detail)}
 	}
@@ -157,7 +157,7 @@ func (l *link) openSession(ctx context.Context, path string) (reply, int, error)
 	if m, ok := has(messages(rep.body), "PasswordChangeRequired"); ok {
 		l.demandChange(m)
 	}
-	return rep, n, j.opened(n, s.at, uri)
+	return rep, n, j.opened(n, s.at, uri, key{Token: token, Pin: l.trust.fingerprint(), TLS: l.t.TLS})
 }
 
 func sessionURI(t target, rep reply) string {
@@ -216,11 +216,11 @@ func (l *link) useBasic(ctx context.Context, changeRequired bool) error {
 		case change:
 			l.demandChange(m)
 		case rep.status == http.StatusUnauthorized:
-			l.host.guard.LoginRefused()
+			l.host.guard.LoginRefused(l.t.Credentials)
 			detail, kind := classify(rep.status, rep.body)
 			return &bmc.Error{Kind: kind, Op: "log in as " + l.t.Credentials.User, Host: l.t.host, Status: rep.status, Detail: l.hide(detail)}
 		}
-		l.host.guard.LoginOK()
+		l.host.guard.LoginOK(l.t.Credentials)
 	}
 	l.mu.Lock()
 	l.mode = basicAuth
@@ -269,6 +269,14 @@ func (l *link) drop(ctx context.Context, a auth, s session) error {
 	if l.t.Clock.Now().Sub(s.at) > l.t.Limits.SessionIdle && s.uri == "" {
 		return j.closed(s.n)
 	}
+	if s.uri != "" && s.key.Token != "" {
+		if done, err := l.dropByItself(ctx, s); done || err != nil {
+			return err
+		}
+		if l.t.Clock.Now().Sub(s.at) > l.t.Limits.SessionIdle {
+			return j.closed(s.n) // it had the time to end, and its token says so
+		}
+	}
 	uri := s.uri
 	if uri == "" {
 		var err error
@@ -287,6 +295,19 @@ func (l *link) drop(ctx context.Context, a auth, s session) error {
 		return j.closed(s.n)
 	}
 	return l.judge("DELETE "+uri, rep)
+}
+
+// dropByItself gives a session back with its own token. Not done means that the BMC does not take the
+// token any more: most likely the session has ended, but only a login can tell.
+func (l *link) dropByItself(ctx context.Context, s session) (done bool, err error) {
+	rep, err := l.wire(ctx, request{method: http.MethodDelete, path: s.uri}, auth{mode: tokenAuth, token: s.key.Token})
+	if err != nil {
+		return false, err
+	}
+	if rep.status >= 200 && rep.status < 300 || absent(rep.status) || rep.status == http.StatusGone {
+		return true, l.host.journal.closed(s.n)
+	}
+	return false, nil
 }
 
 // find looks for a session that was asked for and whose answer was lost: of our user, from our

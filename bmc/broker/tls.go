@@ -178,5 +178,10 @@ func wireError(host, op string, err error) *bmc.Error {
 	if errors.As(err, &cv) {
 		return &bmc.Error{Kind: bmc.ErrCertificate, Op: op, Host: host, Err: notSent{cv.Err}}
 	}
-	return &bmc.Error{Kind: bmc.ErrUnreachable, Op: op, Host: host, Err: err}
+	e := &bmc.Error{Kind: bmc.ErrUnreachable, Op: op, Host: host, Err: err}
+	var alert *net.OpError
+	if errors.As(err, &alert) && alert.Op == "remote error" && strings.Contains(alert.Error(), "handshake failure") {
+		e.Detail = "the BMC takes none of our cipher suites; an old one may need RSA key exchange (bmc.old_ciphers in its profile)"
+	}
+	return e
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cagenut/cagenut/bmc"
 	"github.com/cagenut/cagenut/bmc/broker"
 	"github.com/cagenut/cagenut/bmc/ipmi"
+	"github.com/cagenut/cagenut/bmc/quirks"
 	"github.com/cagenut/cagenut/bmc/redfish"
 	"github.com/cagenut/cagenut/bmc/redfish/reader"
 )
@@ -27,7 +28,7 @@ type Opener struct {
 	observe  func(broker.Observation)
 
 	mu     sync.Mutex
-	caches map[string]*reader.Cache // by address: an unchanged machine is read cheaply
+	caches map[string]cache // by address: an unchanged machine is read cheaply
 }
 
 // Options are what all BMCs of a worker share.
@@ -42,7 +43,7 @@ type Options struct {
 func New(o Options) *Opener {
 	return &Opener{
 		pool: broker.NewPool(), allow: o.Allow, stateDir: o.StateDir, limits: o.Limits, observe: o.Observe,
-		caches: map[string]*reader.Cache{},
+		caches: map[string]cache{},
 	}
 }
 
@@ -50,13 +51,17 @@ func New(o Options) *Opener {
 func (o *Opener) Open(ctx context.Context, e bmc.Endpoint, c bmc.Credentials) (bmc.Controller, error) {
 	switch e.Protocol {
 	case bmc.Redfish:
-		conn, err := o.pool.Dial(ctx, broker.Config{
+		cfg := broker.Config{
 			Endpoint: e, Credentials: c, Allow: o.allow, StateDir: o.stateDir, Limits: o.limits, Observe: o.observe,
-		})
+		}
+		if e.OldCiphers {
+			cfg.TLS.CipherSuites = quirks.OldCipherSuites()
+		}
+		conn, err := o.pool.Dial(ctx, cfg)
 		if err != nil {
 			return nil, err
 		}
-		return redfish.New(conn, redfish.Options{System: e.System, Cache: o.cache(e.Address)}), nil
+		return redfish.New(conn, redfish.Options{System: e.System, Serial: e.Serial, Cache: o.cache(e, conn.Fingerprint())}), nil
 	case bmc.IPMI:
 		guard, err := o.pool.Guard(e.Address, o.limits, nil)
 		if err != nil {
@@ -67,15 +72,38 @@ func (o *Opener) Open(ctx context.Context, e bmc.Endpoint, c bmc.Credentials) (b
 	return nil, fmt.Errorf("BMC %s: there is no driver for protocol %q", e.Address, e.Protocol)
 }
 
-func (o *Opener) cache(address string) *reader.Cache {
+// cache holds what was read of one machine, which its certificate tells from another at the address.
+type cache struct {
+	fingerprint string
+	*reader.Cache
+}
+
+// cache gives the answers of earlier readings. At first contact nothing is known of the machine.
+func (o *Opener) cache(e bmc.Endpoint, fingerprint string) *reader.Cache {
+	if e.Pin == "" || fingerprint == "" {
+		return nil
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	c := o.caches[address]
-	if c == nil {
-		c = reader.NewCache()
-		o.caches[address] = c
+	c := o.caches[e.Address]
+	if c.Cache == nil || c.fingerprint != fingerprint {
+		c = cache{fingerprint, reader.NewCache()}
+		o.caches[e.Address] = c
 	}
-	return c
+	return c.Cache
+}
+
+// CleanUp gives back the sessions that an earlier process of this worker left on BMCs. It may run beside
+// everything else. What it cannot give back, the next login to that BMC does.
+func (o *Opener) CleanUp(ctx context.Context) error {
+	return o.pool.CleanUp(ctx, broker.Config{Allow: o.allow, StateDir: o.stateDir, Limits: o.limits, Observe: o.observe})
+}
+
+// ForgetRefused lets the BMC be asked again with these credentials that it refused before, unless too many were
+// refused just now.
+func (o *Opener) ForgetRefused(e bmc.Endpoint, all []bmc.Credentials) bool {
+	guard, err := o.pool.Guard(e.Address, o.limits, nil)
+	return err == nil && guard.ForgetRefused(all...)
 }
 
 // CloseIdle logs out of BMCs that nobody used for the given time.

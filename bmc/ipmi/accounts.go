@@ -48,6 +48,11 @@ func (c *Controller) Accounts(ctx context.Context) ([]bmc.Account, error) {
 	return out, nil
 }
 
+// PasswordLengths gives IPMI 2.0's bound. Some BMCs keep only 16 characters and do not say so.
+func (c *Controller) PasswordLengths(ctx context.Context) (least, most int, err error) {
+	return 1, maxPassword, ctx.Err()
+}
+
 // SetPassword changes a user's password and has the BMC test it. IPMI 2.0 keeps at most 20
 // characters. A password that is so already is not written.
 func (c *Controller) SetPassword(ctx context.Context, user, password string) error {
@@ -74,6 +79,7 @@ func (c *Controller) SetPassword(ctx context.Context, user, password string) err
 	if user == c.cfg.Credentials.User && password == c.cfg.Credentials.Password {
 		return nil
 	}
+	c.cfg.Guard.PasswordSet(bmc.Credentials{User: user, Password: password})
 	err = c.do(ctx, op, func(ctx context.Context) error {
 		_, err := c.c.SetUserPassword(ctx, id, password, long)
 		return err

@@ -101,7 +101,7 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 	if err := cfg.Guard.AllowRequest(hostPort, op); err != nil {
 		return nil, err
 	}
-	if err := cfg.Guard.AllowLogin(hostPort, op); err != nil {
+	if err := cfg.Guard.AllowLogin(hostPort, op, cfg.Credentials); err != nil {
 		cfg.Guard.Abandoned()
 		return nil, err
 	}
@@ -155,14 +155,14 @@ func (c *Controller) connect(ctx context.Context, op string) error {
 	err := c.c.Connect(ctx)
 	if err == nil {
 		c.cfg.Guard.Answered()
-		c.cfg.Guard.LoginOK()
+		c.cfg.Guard.LoginOK(c.cfg.Credentials)
 		return nil
 	}
 	e := c.failure(ctx, op, err)
 	switch {
 	case errors.Is(e.Kind, bmc.ErrBadCredentials):
 		c.cfg.Guard.Answered()
-		c.cfg.Guard.LoginRefused()
+		c.cfg.Guard.LoginRefused(c.cfg.Credentials)
 	case errors.Is(e.Kind, bmc.ErrUnreachable):
 		c.cfg.Guard.Failed(e.Kind.Error())
 	default:

@@ -3,9 +3,11 @@ package ipmi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +28,38 @@ import (
 const password = "pa55word"
 
 // host is a machine whose operating system obeys: the server hands a soft shutdown to WarmReset.
-type host struct{ *mock.HAL }
+type host struct {
+	*mock.HAL
+	lost *lost
+}
+
+func (h host) Storage() hal.StorageHAL { return storage{h.HAL.Storage(), h.lost} }
+
+type storage struct {
+	hal.StorageHAL
+	lost *lost
+}
+
+// lost says that readings of the FRU, but for the next, get no answer until the channel is closed: the
+// server looks at it for Get Device ID.
+type lost struct {
+	atomic.Pointer[chan struct{}]
+	reads atomic.Int64
+}
+
+func (s storage) FRU() hal.FRUStore { return frus{s.StorageHAL.FRU(), s.lost} }
+
+type frus struct {
+	hal.FRUStore
+	lost *lost
+}
+
+func (f frus) Read(ctx context.Context, id uint8) ([]byte, error) {
+	if until := f.lost.Load(); until != nil && f.lost.reads.Add(1) > 1 {
+		<-*until
+	}
+	return f.FRUStore.Read(ctx, id)
+}
 
 func (h host) Chassis() hal.ChassisHAL { return chassis{h.HAL.Chassis()} }
 
@@ -37,6 +70,14 @@ func (c chassis) WarmReset(ctx context.Context) error { return c.SetPower(ctx, f
 // serve runs go-ipmi's server with one machine until the test ends, and gives its address.
 func serve(t *testing.T) string {
 	t.Helper()
+	address, _ := serveLossy(t)
+	return address
+}
+
+// serveLossy is serve, with what makes the FRU's answers get lost.
+func serveLossy(t *testing.T) (address string, gone *lost) {
+	t.Helper()
+	gone = &lost{}
 	machine := mock.New()
 	if err := machine.Chassis().SetBootFlags(t.Context(), &types.BootOptionParam_BootFlags{}); err != nil {
 		t.Fatal(err)
@@ -45,7 +86,7 @@ func serve(t *testing.T) string {
 		t.Fatal(err)
 	}
 	info := simulated.DeviceInfo{DeviceID: 1, IPMIVersion: 0x20, FirmwareMajor: 2, FirmwareMinor: 0x14, AdditionalDeviceSupport: 0x08}
-	b := simulated.New(info, [16]byte{1}, host{machine}, simulated.WithClock(clock.Real))
+	b := simulated.New(info, [16]byte{1}, host{machine, gone}, simulated.WithClock(clock.Real))
 	user, err := b.Users.Add(2, "admin")
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +103,7 @@ func serve(t *testing.T) string {
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = srv.Serve(ctx) }()
 	t.Cleanup(func() { cancel(); pc.Close(); <-ended })
-	return pc.LocalAddr().String()
+	return pc.LocalAddr().String(), gone
 }
 
 func config(address string) ipmi.Config {
@@ -107,8 +148,8 @@ func TestLoginBudgetIsShared(t *testing.T) {
 	address := serve(t)
 	cfg := config(address)
 	cfg.Guard = broker.NewGuard(broker.Limits{FailedLogins: 2}, nil)
-	cfg.Credentials.Password = "wrong-one"
-	for range 2 {
+	for i := range 2 {
+		cfg.Credentials.Password = fmt.Sprint("wrong-one", i)
 		_, err := ipmi.Open(t.Context(), cfg)
 		if !errors.Is(err, bmc.ErrBadCredentials) || strings.Contains(err.Error(), "wrong-one") {
 			t.Errorf("a wrong password: %v", err)
@@ -117,6 +158,10 @@ func TestLoginBudgetIsShared(t *testing.T) {
 	cfg.Credentials.Password = password
 	if _, err := ipmi.Open(t.Context(), cfg); !errors.Is(err, bmc.ErrBreakerOpen) {
 		t.Errorf("after the budget: %v, want %v", err, bmc.ErrBreakerOpen)
+	}
+	cfg.Credentials.Password = "wrong-one1"
+	if _, err := ipmi.Open(t.Context(), cfg); !errors.Is(err, bmc.ErrRefusedBefore) {
+		t.Errorf("a wrong password again: %v, want %v", err, bmc.ErrRefusedBefore)
 	}
 }
 
@@ -146,6 +191,27 @@ func TestOpenRefuses(t *testing.T) {
 				t.Errorf("error %v, want %v", err, tt.want)
 			}
 		})
+	}
+}
+
+// A FRU that cannot be read is no proof that the machine has no serial.
+func TestALostFRUIsNoIdentity(t *testing.T) {
+	address, gone := serveLossy(t)
+	cfg := config(address)
+	cfg.Timeout, cfg.Attempts = 50*time.Millisecond, 2
+	c, err := ipmi.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(t.Context())
+	until := make(chan struct{})
+	gone.Store(&until)
+	if id, err := c.Identify(t.Context()); !errors.Is(err, bmc.ErrUnreachable) || !strings.Contains(err.Error(), "Read FRU Data 0") {
+		t.Errorf("Identify() = %+v, %v; want %v of the FRU", id, err, bmc.ErrUnreachable)
+	}
+	close(until)
+	if id, err := c.Identify(t.Context()); err != nil || id.Serial != "SN000001" {
+		t.Errorf("Identify() afterwards = %+v, %v", id, err)
 	}
 }
 

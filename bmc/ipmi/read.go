@@ -22,20 +22,31 @@ const maxEntries = 4096
 // Identify reads the FRU of the BMC. The product's serial is the machine's, else the chassis', else
 // the board's.
 func (c *Controller) Identify(ctx context.Context) (bmc.Identity, error) {
-	inv, err := c.Read(ctx, bmc.ScopeIdentity)
+	inv, why, err := c.read(ctx, bmc.ScopeIdentity)
 	if err != nil {
 		return bmc.Identity{}, err
+	}
+	// A FRU that could not be read says nothing of who the machine is, nor that it is another. A BMC
+	// that has no FRU says that it has none.
+	if why != nil && !errors.Is(why, bmc.ErrUnsupported) {
+		return bmc.Identity{}, why
 	}
 	return inv.Identity, nil
 }
 
 // Read gives what the BMC knows: FRUs; with hardware also sensors; with complete also users and SEL.
 func (c *Controller) Read(ctx context.Context, scope bmc.Scope) (*bmc.Inventory, error) {
+	inv, _, err := c.read(ctx, scope)
+	return inv, err
+}
+
+// read also tells why the FRU of the BMC, which names the machine, could not be read.
+func (c *Controller) read(ctx context.Context, scope bmc.Scope) (inv *bmc.Inventory, why, err error) {
 	start := time.Now()
-	inv := empty(scope, "ipmi://"+c.host, c.cfg.Clock.Now().UTC())
+	inv = empty(scope, "ipmi://"+c.host, c.cfg.Clock.Now().UTC())
 	device, err := c.device(ctx)
 	if err != nil {
-		return inv, err
+		return inv, nil, err
 	}
 	inv.Identity.Firmware = firmware(device)
 	inv.Managers = append(inv.Managers, bmc.Manager{Part: bmc.Part{ID: "bmc", URI: "mc/0x20"}, Type: "BMC", Firmware: inv.Identity.Firmware})
@@ -44,9 +55,9 @@ func (c *Controller) Read(ctx context.Context, scope bmc.Scope) (*bmc.Inventory,
 	if system.PowerState, err = c.PowerState(ctx); err != nil {
 		unread(inv, "chassis", err)
 	}
-	fru, err := c.fru(ctx, 0)
-	if err != nil {
-		unread(inv, "fru/0", err)
+	fru, why := c.fru(ctx, 0)
+	if why != nil {
+		unread(inv, "fru/0", why)
 	} else {
 		identify(inv, &system, fru)
 	}
@@ -67,7 +78,7 @@ func (c *Controller) Read(ctx context.Context, scope bmc.Scope) (*bmc.Inventory,
 	inv.Complete = len(inv.Unread) == 0
 	inv.Requests.WallMS = float64(time.Since(start).Microseconds()) / 1000
 	inv.Requests.InFlight = 1
-	return inv, nil
+	return inv, why, nil
 }
 
 func empty(scope bmc.Scope, url string, now time.Time) *bmc.Inventory {
@@ -113,6 +124,12 @@ func firmware(d *app.GetDeviceIDResponse) string {
 func (c *Controller) fru(ctx context.Context, id uint8) (f *types.FRU, err error) {
 	err = c.do(ctx, fmt.Sprintf("Read FRU Data %d", id), func(ctx context.Context) error {
 		f, err = c.c.GetFRU(ctx, id, "")
+		if r, ok := types.IsResponseError(err); ok && r.CompletionCode() == 0x81 { // IPMI 2.0 34.2
+			return &bmc.Error{Kind: bmc.ErrBusy, Detail: "the FRU device is busy"}
+		}
+		if err == nil && f.DeviceNotPresent && f.DeviceNotPresentReason == "Timeout" { // the client's word for code C3h
+			return &bmc.Error{Kind: bmc.ErrServer, Detail: "the FRU device gave the BMC no answer in time"}
+		}
 		return err
 	})
 	return f, err

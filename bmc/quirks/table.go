@@ -97,6 +97,18 @@ var table = []Quirk{
 	},
 }
 
-// OldCipherSuites are the suites of BMCs that offer RSA key exchange only (iLO 4, iDRAC 7 and 8):
-// for a first contact, when nothing is known yet that a quirk could match.
-func OldCipherSuites() []uint16 { return slices.Clone(rsaKeyExchange) }
+// OldCipherSuites are Go's own suites and those of BMCs that offer RSA key exchange only (iLO 4, iDRAC 7
+// and 8). A quirk cannot choose them, since it matches what a BMC tells only after the handshake: a
+// profile or a flag does, for one BMC.
+func OldCipherSuites() []uint16 {
+	var out []uint16
+	for _, s := range tls.CipherSuites() {
+		out = append(out, s.ID)
+	}
+	for _, id := range rsaKeyExchange {
+		if !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}

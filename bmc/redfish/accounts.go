@@ -25,7 +25,7 @@ func (c *Controller) Accounts(ctx context.Context) ([]bmc.Account, error) {
 	return out, nil
 }
 
-func (c *Controller) accounts(ctx context.Context) ([]object, error) {
+func (c *Controller) accountService(ctx context.Context) (object, error) {
 	root, err := c.get(ctx, rootPath)
 	if err != nil {
 		return nil, err
@@ -34,7 +34,26 @@ func (c *Controller) accounts(ctx context.Context) ([]object, error) {
 	if service == "" {
 		return nil, c.unsupported("accounts", "AccountService")
 	}
-	s, err := c.get(ctx, service)
+	return c.get(ctx, service)
+}
+
+// PasswordLengths gives the bounds that the AccountService names. A BMC that demands a new password may
+// not let us read them: then they are 0.
+func (c *Controller) PasswordLengths(ctx context.Context) (least, most int, err error) {
+	s, err := c.accountService(ctx)
+	if errors.Is(err, bmc.ErrPasswordChange) || errors.Is(err, bmc.ErrUnsupported) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	least, _ = s.integer("MinPasswordLength")
+	most, _ = s.integer("MaxPasswordLength")
+	return least, most, nil
+}
+
+func (c *Controller) accounts(ctx context.Context) ([]object, error) {
+	s, err := c.accountService(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +85,7 @@ func (c *Controller) SetPassword(ctx context.Context, user, password string) err
 	if err != nil {
 		return err
 	}
+	c.conn.PasswordSet(user, password)
 	if err := c.change(ctx, path, etag, map[string]string{"Password": password}); err != nil {
 		return hide(err, password)
 	}

@@ -35,6 +35,7 @@ import (
 // Options say how a Controller works. The zero value is right for production.
 type Options struct {
 	System string        // Id of the system, on a BMC that serves several
+	Serial string        // else its serial, see bmc.Endpoint
 	Cache  *reader.Cache // answers of earlier readings of this BMC
 	Clock  broker.Clock  // nil: the machine's
 	// Settle is how long a read-back waits for the BMC to show a written value; default 10 s.
@@ -45,6 +46,7 @@ type Options struct {
 type Controller struct {
 	conn   *broker.Conn
 	system string
+	serial string
 	cache  *reader.Cache
 	clock  broker.Clock
 	settle time.Duration
@@ -64,7 +66,7 @@ func New(conn *broker.Conn, o Options) *Controller {
 	if o.Settle <= 0 {
 		o.Settle = 10 * time.Second
 	}
-	return &Controller{conn: conn, system: o.System, cache: o.Cache, clock: o.Clock, settle: o.Settle,
+	return &Controller{conn: conn, system: o.System, serial: o.Serial, cache: o.Cache, clock: o.Clock, settle: o.Settle,
 		registry: map[string]*attributeRegistry{}}
 }
 

@@ -248,6 +248,11 @@ func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
 
 func controller(t *testing.T, s *service) *redfish.Controller {
 	t.Helper()
+	return controllerOf(t, s, redfish.Options{})
+}
+
+func controllerOf(t *testing.T, s *service, o redfish.Options) *redfish.Controller {
+	t.Helper()
 	k := &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	conn, err := broker.Dial(t.Context(), broker.Config{
 		Endpoint:    bmc.Endpoint{Address: strings.TrimPrefix(s.URL, "https://")},
@@ -257,7 +262,8 @@ func controller(t *testing.T, s *service) *redfish.Controller {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := redfish.New(conn, redfish.Options{Clock: k})
+	o.Clock = k
+	c := redfish.New(conn, o)
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
 	return c
 }

@@ -80,17 +80,13 @@ func (c *Controller) StartUpdate(ctx context.Context, u bmc.FirmwareUpdate) (bmc
 			canFetch = false
 		}
 	}
-	pushAt := firstNonEmpty(s.str("MultipartHttpPushUri"), s.str("HttpPushUri"))
 	switch {
 	case canFetch && !u.Push:
 		return c.simpleUpdate(ctx, simple, u, protocol)
 	case u.Open != nil && s.str("MultipartHttpPushUri") != "":
 		return c.multipartPush(ctx, s, u)
-	case u.Open != nil && pushAt != "" && len(u.Targets) == 0:
-		// The older way takes the file alone, so only where the BMC decides what it is for.
-		r, err := c.conn.Do(ctx, http.MethodPost, pushAt, nil, broker.Options{Stream: u.Open, Length: u.Size,
-			ContentType: "application/octet-stream", Timeout: uploadTimeout})
-		return c.taskRef(r), err
+	case u.Open != nil && s.str("HttpPushUri") != "":
+		return c.plainPush(ctx, s, u)
 	case canFetch:
 		return c.simpleUpdate(ctx, simple, u, protocol)
 	}
@@ -117,6 +113,32 @@ func (c *Controller) simpleUpdate(ctx context.Context, action object, u bmc.Firm
 		body["@Redfish.OperationApplyTime"] = "Immediate"
 	}
 	r, err := c.conn.Do(ctx, http.MethodPost, action.str("target"), body, broker.Options{})
+	return c.taskRef(r), err
+}
+
+// plainPush is the older way, which takes the file alone: the BMC sees from the image what it is for. Where
+// the service has a place for targets (DSP0268 UpdateService 1.2), they are named there before and taken
+// back after, since they hold for whoever pushes next.
+func (c *Controller) plainPush(ctx context.Context, service object, u bmc.FirmwareUpdate) (bmc.TaskRef, error) {
+	_, named := service.at("HttpPushUriTargets").([]any)
+	named = named && len(u.Targets) > 0
+	if busy, _ := service.boolean("HttpPushUriTargetsBusy"); busy && named {
+		return bmc.TaskRef{}, c.fail(bmc.ErrBusy, "push "+u.Name, "somebody else has named targets for a push (HttpPushUriTargetsBusy)")
+	}
+	// HttpPushUriTargetsBusy is respected and not set: a crash would leave it set for ever.
+	targets := func(list []string) error {
+		return c.change(ctx, service.id(), "", map[string]any{"HttpPushUriTargets": list})
+	}
+	if named {
+		if err := targets(u.Targets); err != nil {
+			return bmc.TaskRef{}, err
+		}
+	}
+	r, err := c.conn.Do(ctx, http.MethodPost, service.str("HttpPushUri"), nil, broker.Options{Stream: u.Open, Length: u.Size,
+		ContentType: "application/octet-stream", Timeout: uploadTimeout})
+	if named {
+		_ = targets([]string{}) // the image is handed over or not: that they stay named does not change which
+	}
 	return c.taskRef(r), err
 }
 

@@ -39,7 +39,7 @@ func (c *Controller) where(ctx context.Context) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	sys, err := c.choose(systems)
+	sys, err := c.choose(ctx, systems)
 	if err != nil {
 		return nil, err
 	}
@@ -77,32 +77,44 @@ func (c *Controller) members(ctx context.Context, o object, link string) ([]obje
 	return c.each(ctx, path, 1024)
 }
 
-// choose takes the system that was asked for, or the only one that is a computer of its own: some
-// BMCs show accelerator boards beside it.
-func (c *Controller) choose(systems []object) (object, error) {
-	var ids []string
-	var whole []object
+// choose takes the only system; of several, the one whose identity the reader gives, so that what is
+// switched and written to is what was proved. Without a word of the caller's on a BMC that serves
+// several hosts there is none: some BMCs show accelerator boards beside a host, which are no choice.
+func (c *Controller) choose(ctx context.Context, systems []object) (object, error) {
+	const op = "choose the system"
+	var ids, hosts []string
 	for _, s := range systems {
-		id := s.str("Id")
-		if c.system != "" && id == c.system {
-			return s, nil
-		}
-		ids = append(ids, id)
+		ids = append(ids, s.str("Id"))
 		if s.action("ComputerSystem.Reset") != "" && s.has("Boot") {
-			whole = append(whole, s)
+			hosts = append(hosts, s.str("Id"))
 		}
 	}
 	switch {
-	case c.system != "":
-		return nil, c.fail(bmc.ErrRejected, "choose the system", "there is no system "+c.system+", but "+strings.Join(ids, ", "))
+	case len(systems) == 0:
+		return nil, c.fail(bmc.ErrUnsupported, op, "the BMC names none")
+	case c.system != "" && !slices.Contains(ids, c.system):
+		return nil, c.fail(bmc.ErrRejected, op, "there is no system "+c.system+", but "+strings.Join(ids, ", "))
 	case len(systems) == 1:
 		return systems[0], nil
-	case len(systems) == 0:
-		return nil, c.fail(bmc.ErrUnsupported, "choose the system", "the BMC names none")
-	case len(whole) == 1:
-		return whole[0], nil
+	case c.system == "" && c.serial == "" && len(hosts) > 1:
+		return nil, c.fail(bmc.ErrRejected, op, "the BMC serves several: name one of "+strings.Join(ids, ", "))
 	}
-	return nil, c.fail(bmc.ErrRejected, "choose the system", "the BMC serves several: name one of "+strings.Join(ids, ", "))
+	inv, err := c.identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if u, kind := c.unproved(inv); kind != nil {
+		return nil, c.fail(kind, op+": GET "+u.URI, u.Detail)
+	}
+	if id := inv.Identity; c.system == "" && c.serial != "" && len(hosts) > 1 && !strings.EqualFold(id.Serial, strings.TrimSpace(c.serial)) {
+		return nil, c.fail(bmc.ErrRejected, op, "none of "+strings.Join(ids, ", ")+" has the serial "+c.serial)
+	}
+	for _, s := range systems {
+		if strings.EqualFold(strings.TrimSuffix(s.id(), "/"), inv.Identity.System) {
+			return s, nil
+		}
+	}
+	return nil, c.fail(bmc.ErrMalformed, op, "the BMC lists "+strings.Join(ids, ", ")+", and not "+inv.Identity.System)
 }
 
 // managerOf gives the BMC among the system's managers: the one with a network of its own.

@@ -12,20 +12,33 @@ import (
 
 // Identify reads who the machine is, by the fields that its quirks name.
 func (c *Controller) Identify(ctx context.Context) (bmc.Identity, error) {
-	inv, err := c.Read(ctx, bmc.ScopeIdentity)
+	inv, err := c.identify(ctx)
 	if err != nil {
 		return bmc.Identity{}, err
 	}
-	if u, kind := unproved(inv); kind != nil {
+	if u, kind := c.unproved(inv); kind != nil {
 		return bmc.Identity{}, c.fail(kind, "identify: GET "+u.URI, u.Detail)
+	}
+	if c.system != "" && inv.Identity.System == "" {
+		var ids []string
+		for _, s := range inv.Systems {
+			ids = append(ids, s.ID)
+		}
+		return bmc.Identity{}, c.fail(bmc.ErrRejected, "identify", "there is no system "+c.system+", but "+strings.Join(ids, ", "))
 	}
 	return inv.Identity, nil
 }
 
+// identify reads who the machine is, and nothing of it from the cache.
+func (c *Controller) identify(ctx context.Context) (*bmc.Inventory, error) {
+	return c.read(ctx, bmc.ScopeIdentity, nil)
+}
+
 // unproved finds what could not be read although the identity may stand there: a reading with a gap
 // is no proof of who the machine is, nor that it is another. Links to nothing are no gap, as long as
-// a serial was found.
-func unproved(inv *bmc.Inventory) (bmc.Unread, error) {
+// a serial was found, nor are the other nodes of a BMC on which the wanted one was found.
+func (c *Controller) unproved(inv *bmc.Inventory) (bmc.Unread, error) {
+	found := c.serial != "" && inv.Identity.System != "" && strings.EqualFold(inv.Identity.Serial, strings.TrimSpace(c.serial))
 	kinds := map[string]error{
 		reader.ReasonUnauthorized: bmc.ErrBadCredentials, reader.ReasonForbidden: bmc.ErrBadCredentials,
 		reader.ReasonServerError: bmc.ErrServer, reader.ReasonBusy: bmc.ErrBusy, reader.ReasonBreaker: bmc.ErrBreakerOpen,
@@ -35,6 +48,9 @@ func unproved(inv *bmc.Inventory) (bmc.Unread, error) {
 		reader.ReasonTooLarge: bmc.ErrTooLarge, reader.ReasonBudget: bmc.ErrTooLarge, reader.ReasonCancelled: bmc.ErrIncomplete,
 	}
 	for _, u := range inv.Unread {
+		if found && !strings.HasPrefix(u.URI, inv.Identity.System) {
+			continue
+		}
 		if kind := kinds[u.Reason]; kind != nil && u.Reason != reader.ReasonForbidden && strings.Contains(strings.ToLower(u.URI), "/systems") {
 			return u, kind
 		}
@@ -45,10 +61,22 @@ func unproved(inv *bmc.Inventory) (bmc.Unread, error) {
 	return inv.Unread[0], cmp.Or(kinds[inv.Unread[0].Reason], bmc.ErrMalformed)
 }
 
-// Read gives everything in the scope that the BMC knows.
+// Read gives everything in the scope that the BMC knows; of a BMC with several nodes, of the one that was
+// asked for.
 func (c *Controller) Read(ctx context.Context, scope bmc.Scope) (*bmc.Inventory, error) {
+	if scope == bmc.ScopeIdentity {
+		return c.identify(ctx)
+	}
+	inv, err := c.read(ctx, scope, c.cache)
+	if err == nil && (c.system != "" || c.serial != "") {
+		onlyNode(inv)
+	}
+	return inv, err
+}
+
+func (c *Controller) read(ctx context.Context, scope bmc.Scope, cache *reader.Cache) (*bmc.Inventory, error) {
 	inv, err := reader.Read(ctx, c.conn, reader.Options{
-		URL: "https://" + c.conn.Host(), Scope: scope, System: c.system, Cache: c.cache, Now: c.clock.Now,
+		URL: "https://" + c.conn.Host(), Scope: scope, System: c.system, Serial: c.serial, Cache: cache, Now: c.clock.Now,
 	})
 	if inv != nil {
 		inv.Identity.Fingerprint = c.conn.Fingerprint()

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -155,6 +153,7 @@ func servers(list []string) []string {
 	return out
 }
 
+// settings reads them. Of several syslog servers one of ours is shown first.
 func (v settingsView) settings() (s bmc.ManagerSettings, unsupported []string) {
 	lacks := func(field string) { unsupported = append(unsupported, field) }
 
@@ -189,7 +188,15 @@ func (v settingsView) settings() (s bmc.ManagerSettings, unsupported []string) {
 		s.Syslog = v.oemSyslog()
 	case v.subscribe != "":
 		for _, l := range v.listeners {
-			s.Syslog = syslogAddress(l.str("Destination"))
+			address := syslogAddress(l.str("Destination"))
+			switch {
+			case s.Syslog == "":
+				s.Syslog = address
+			case l.str("Context") == syslogContext:
+				s.Syslog, s.AlsoSyslog = address, append(s.AlsoSyslog, s.Syslog)
+			default:
+				s.AlsoSyslog = append(s.AlsoSyslog, address)
+			}
 		}
 	default:
 		lacks("syslog")
@@ -221,16 +228,19 @@ func (v settingsView) oemSyslog() string {
 		return ""
 	}
 	if n, ok := v.syslog.integer(q.Port); ok {
-		return net.JoinHostPort(host, strconv.Itoa(n))
+		return bmc.SyslogAddress(net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(n)))
 	}
-	return host
+	return bmc.SyslogAddress(host)
 }
+
+// syslogContext marks the subscriptions that we made.
+const syslogContext = "cagenut"
 
 func syslogAddress(destination string) string {
 	if u, err := url.Parse(destination); err == nil && u.Host != "" {
-		return u.Host
+		return bmc.SyslogAddress(u.Host)
 	}
-	return destination
+	return bmc.SyslogAddress(destination)
 }
 
 // SetManagerSettings writes the non-empty fields that differ. The effect may come later, because
@@ -246,7 +256,7 @@ func (c *Controller) SetManagerSettings(ctx context.Context, want bmc.ManagerSet
 		return c.unsupported("set the BMC's settings", strings.Join(missing, ", "))
 	}
 	var w writes
-	if len(want.NTPServers) > 0 && !slices.Equal(now.NTPServers, want.NTPServers) {
+	if len(want.NTPServers) > 0 && !bmc.SameAddresses(now.NTPServers, want.NTPServers) {
 		if v.ntp != nil {
 			w.set(v.ntp, v.place.control.NTP.Servers, want.NTPServers)
 		} else {
@@ -256,7 +266,7 @@ func (c *Controller) SetManagerSettings(ctx context.Context, want bmc.ManagerSet
 	if want.NTPEnabled != nil && now.NTPEnabled != nil && *now.NTPEnabled != *want.NTPEnabled {
 		w.set(v.protocol, "NTP/ProtocolEnabled", *want.NTPEnabled)
 	}
-	if len(want.DNSServers) > 0 && !sameServers(now.DNSServers, want.DNSServers) {
+	if len(want.DNSServers) > 0 && !bmc.SameAddresses(now.DNSServers, want.DNSServers) {
 		w.set(v.ethernet, "StaticNameServers", want.DNSServers)
 	}
 	if want.TimeZone != "" && want.TimeZone != now.TimeZone {
@@ -270,7 +280,7 @@ func (c *Controller) SetManagerSettings(ctx context.Context, want bmc.ManagerSet
 		// In the zone that the BMC is in: some refuse another.
 		w.set(v.manager, "DateTime", c.clock.Now().In(now.Clock.Location()).Truncate(time.Second).Format("2006-01-02T15:04:05-07:00"))
 	}
-	if want.Syslog != "" && !strings.EqualFold(now.Syslog, want.Syslog) {
+	if want.Syslog != "" && !now.SendsTo(want.Syslog) {
 		if err := c.setSyslog(ctx, v, want.Syslog, &w); err != nil {
 			return err
 		}
@@ -333,9 +343,9 @@ func (w *writes) set(at object, property string, value any) {
 }
 
 func (c *Controller) setSyslog(ctx context.Context, v settingsView, address string, w *writes) error {
-	host, port, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(bmc.SyslogAddress(address))
 	if err != nil {
-		host, port = address, "514"
+		return c.fail(bmc.ErrRejected, "set the syslog server", address+" is neither host nor host:port")
 	}
 	n, err := strconv.Atoi(port)
 	if err != nil {
@@ -353,7 +363,7 @@ func (c *Controller) setSyslog(ctx context.Context, v settingsView, address stri
 	}
 	_, err = c.conn.Do(ctx, http.MethodPost, v.subscribe, map[string]any{
 		"Destination": "syslog://" + net.JoinHostPort(host, port), "Protocol": "SyslogUDP",
-		"SubscriptionType": "Syslog", "Context": "cagenut",
+		"SubscriptionType": "Syslog", "Context": syslogContext,
 	}, broker.Options{})
 	if errors.Is(err, bmc.ErrRejected) {
 		return c.wrap(bmc.ErrUnsupported, "subscribe a syslog server", err)
@@ -363,20 +373,11 @@ func (c *Controller) setSyslog(ctx context.Context, v settingsView, address stri
 	}
 	for _, old := range v.listeners {
 		// Only what we made ourselves: other people's destinations stay.
-		if old.str("Context") == "cagenut" {
+		if old.str("Context") == syslogContext {
 			if _, err := c.conn.Do(ctx, http.MethodDelete, old.id(), nil, broker.Options{}); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// sameServers compares addresses, not their spelling.
-func sameServers(a, b []string) bool {
-	return slices.EqualFunc(a, b, func(x, y string) bool {
-		ix, errX := netip.ParseAddr(x)
-		iy, errY := netip.ParseAddr(y)
-		return x == y || errX == nil && errY == nil && ix == iy
-	})
 }

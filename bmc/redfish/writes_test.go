@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/bmc/redfish"
 )
 
 // ask does something twice: the second time everything is so already, and nothing may be sent.
@@ -132,6 +133,100 @@ func TestSeveralSystems(t *testing.T) {
 	}
 }
 
+// A chassis with four nodes behind one BMC: what is proved, switched and written to is one of them.
+func TestNodes(t *testing.T) {
+	s := newService(t)
+	var nodes []string
+	for _, n := range []string{"N1", "N2", "N3", "N4"} {
+		path := "/redfish/v1/Systems/" + n
+		nodes = append(nodes, path)
+		s.edit(path, obj{
+			"@odata.type": "#ComputerSystem.v1_20_0.ComputerSystem", "Id": n, "Name": "System", "PowerState": "Off", "SerialNumber": "SN-" + n,
+			"SystemType": "Physical", "BiosVersion": "1", "Boot": obj{"BootSourceOverrideEnabled": "Disabled", "BootSourceOverrideTarget": "None"},
+			"Bios": link(path + "/Bios"), "Links": obj{"ManagedBy": links("/redfish/v1/Managers/BMC"), "Chassis": links("/redfish/v1/Chassis/Box")},
+			"Actions": obj{"#ComputerSystem.Reset": obj{"target": path + "/Actions/ComputerSystem.Reset", "ResetType@Redfish.AllowableValues": []any{"On", "ForceOff"}}},
+		})
+		s.edit(path+"/Bios", obj{"Attributes": obj{"Node": n}})
+		s.hooks["POST "+path+"/Actions/ComputerSystem.Reset"] = func(http.ResponseWriter, obj) bool {
+			s.tree[path]["PowerState"] = "On"
+			return false
+		}
+	}
+	s.edit("/redfish/v1/Systems", obj{"Members": links(nodes...)})
+	s.edit("/redfish/v1/Managers/BMC", obj{"Links": obj{"ManagerForServers": links(nodes...)}})
+	s.edit("/redfish/v1/Chassis", obj{"Members": links("/redfish/v1/Chassis/Box")})
+	s.edit("/redfish/v1/Chassis/Box", obj{"@odata.type": "#Chassis.v1_9_0.Chassis", "Id": "Box", "SerialNumber": "SN-BOX",
+		"Links": obj{"ComputerSystems": links(nodes...)}})
+	for name, tt := range map[string]struct {
+		options redfish.Options
+		serial  string // proved
+		refused string
+	}{
+		"by serial":            {options: redfish.Options{Serial: "sn-n3 "}, serial: "SN-N3"},
+		"by Id":                {options: redfish.Options{System: "N2"}, serial: "SN-N2"},
+		"by Id, not by serial": {options: redfish.Options{System: "N2", Serial: "SN-N3"}, serial: "SN-N2"},
+		"no such serial":       {options: redfish.Options{Serial: "SN-X"}, serial: "SN-N1", refused: "none of N1, N2, N3, N4 has the serial SN-X"},
+		"the chassis' serial":  {options: redfish.Options{Serial: "SN-BOX"}, serial: "SN-N1", refused: "has the serial SN-BOX"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := controllerOf(t, s, tt.options)
+			id, err := c.Identify(t.Context())
+			if err != nil || id.Serial != tt.serial {
+				t.Fatalf("Identify() = %+v, %v; want %s", id, err, tt.serial)
+			}
+			s.writes()
+			err = c.SetPower(t.Context(), bmc.PowerActionOn)
+			if tt.refused != "" {
+				if !errors.Is(err, bmc.ErrRejected) || !strings.Contains(err.Error(), tt.refused) || len(s.writes()) > 0 {
+					t.Errorf("SetPower: %v, want it refused with %q", err, tt.refused)
+				}
+				return
+			}
+			node := strings.TrimPrefix(tt.serial, "SN-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w := s.writes(); len(w) > 1 || len(w) == 1 && !strings.HasPrefix(w[0], "POST /redfish/v1/Systems/"+node+"/") {
+				t.Errorf("wrote %v, want node %s alone", w, node)
+			}
+			if b, err := c.BIOS(t.Context()); err != nil || b.Current["Node"] != node {
+				t.Errorf("BIOS of %v, %v; want %s's", b.Current, err, node)
+			}
+			if id.System != "/redfish/v1/Systems/"+node {
+				t.Errorf("proved %q", id.System)
+			}
+		})
+	}
+	for n, node := range nodes {
+		dimm := fmt.Sprintf("DIMM-%d", n+1)
+		s.edit(node, obj{"Memory": link(node + "/Memory")})
+		s.edit(node+"/Memory", obj{"Members": links(node + "/Memory/1")})
+		s.edit(node+"/Memory/1", obj{"@odata.type": "#Memory.v1_9_0.Memory", "Id": "1", "SerialNumber": dimm, "CapacityMiB": 1024})
+	}
+	inv, err := controllerOf(t, s, redfish.Options{Serial: "SN-N3"}).Read(t.Context(), bmc.ScopeHardware)
+	if err != nil || len(inv.Systems) != 1 || inv.Systems[0].ID != "N3" || len(inv.Memory) != 1 || inv.Memory[0].Serial != "DIMM-3" || len(inv.Chassis) != 1 {
+		t.Errorf("Read() of one node: %+v, %v", inv, err)
+	}
+	if inv, err := controllerOf(t, s, redfish.Options{}).Read(t.Context(), bmc.ScopeHardware); err != nil || len(inv.Memory) != 4 {
+		t.Errorf("Read() of the whole BMC: %+v, %v", inv, err)
+	}
+	none := controllerOf(t, s, redfish.Options{System: "N9"})
+	if id, err := none.Identify(t.Context()); !errors.Is(err, bmc.ErrRejected) || !strings.Contains(err.Error(), "no system N9, but N1, N2, N3, N4") {
+		t.Errorf("Identify() of no node = %+v, %v", id, err)
+	}
+	if err := none.SetPower(t.Context(), bmc.PowerActionOn); !errors.Is(err, bmc.ErrRejected) {
+		t.Errorf("SetPower of no node: %v", err)
+	}
+	// Another node that does not answer is no gap in the proof of this one.
+	s.raw["GET /redfish/v1/Systems/N4"] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }
+	if id, err := controllerOf(t, s, redfish.Options{Serial: "SN-N1"}).Identify(t.Context()); err != nil || id.Serial != "SN-N1" {
+		t.Errorf("Identify() beside a dead node = %+v, %v", id, err)
+	}
+	if _, err := controllerOf(t, s, redfish.Options{Serial: "SN-N4"}).Identify(t.Context()); !errors.Is(err, bmc.ErrServer) {
+		t.Errorf("Identify() of the dead node: %v, want %v", err, bmc.ErrServer)
+	}
+}
+
 func TestAccounts(t *testing.T) {
 	s := newService(t)
 	c := controller(t, s)
@@ -164,6 +259,18 @@ func TestAccounts(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{`PATCH /redfish/v1/AccountService/Accounts/2 {"Password":"n3w"}`}, s.writes()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+func TestPasswordLengths(t *testing.T) {
+	s := newService(t)
+	c := controller(t, s)
+	if least, most, err := c.PasswordLengths(t.Context()); least != 0 || most != 0 || err != nil {
+		t.Errorf("PasswordLengths() = %d, %d, %v of a BMC that says nothing", least, most, err)
+	}
+	s.edit("/redfish/v1/AccountService", obj{"MinPasswordLength": 8, "MaxPasswordLength": 16})
+	if least, most, err := c.PasswordLengths(t.Context()); least != 8 || most != 16 || err != nil {
+		t.Errorf("PasswordLengths() = %d, %d, %v; want 8, 16", least, most, err)
 	}
 }
 
@@ -228,6 +335,33 @@ func TestSyslog(t *testing.T) {
 				t.Errorf("read back %q, unsupported %v, %v", now.Syslog, unsupported, err)
 			}
 		})
+	}
+}
+
+// A profile need not name the port, a BMC need not write an address as the profile does, and other
+// people's servers stay: all this is no difference, and never another subscription.
+func TestSyslogIsThere(t *testing.T) {
+	s := newService(t)
+	s.edit("/redfish/v1", obj{"EventService": link("/redfish/v1/EventService")})
+	const all = "/redfish/v1/EventService/Subscriptions"
+	s.edit("/redfish/v1/EventService", obj{"Subscriptions": link(all)})
+	s.edit(all, obj{"Members": links(all+"/1", all+"/2", all+"/3")})
+	s.edit(all+"/1", obj{"Destination": "syslog://[2001:DB8:0::9]:514", "Protocol": "SyslogUDP", "Context": "a person's"})
+	s.edit(all+"/2", obj{"Destination": "syslog://LOG.example:514", "Protocol": "SyslogUDP", "Context": "cagenut"})
+	s.edit(all+"/3", obj{"Destination": "syslog://192.0.2.9:1514", "Protocol": "SyslogTCP", "Context": "a person's"})
+	c := controller(t, s)
+	now, _, err := c.ManagerSettings(t.Context())
+	if err != nil || now.Syslog != "log.example:514" {
+		t.Errorf("syslog %q and %v, %v; want ours first", now.Syslog, now.AlsoSyslog, err)
+	}
+	for _, want := range []string{"log.example", "LOG.example:514", "2001:db8::9", "192.0.2.9:1514"} {
+		if !now.SendsTo(want) {
+			t.Errorf("%+v is said not to send to %s", now, want)
+		}
+		ask(t, s, func() error { return c.SetManagerSettings(t.Context(), bmc.ManagerSettings{Syslog: want}) })
+	}
+	if now.SendsTo("192.0.2.9") {
+		t.Error("another port is another server")
 	}
 }
 
@@ -333,6 +467,47 @@ func TestFirmware(t *testing.T) {
 	}
 	if _, err := c.StartUpdate(t.Context(), bmc.FirmwareUpdate{ImageURI: "nfs://u:pass@files/x"}); !errors.Is(err, bmc.ErrUnsupported) || strings.Contains(err.Error(), "pass@") {
 		t.Errorf("a protocol that is not offered: %v", err)
+	}
+}
+
+// The older push takes the file alone; targets are named beside it where the service has a place for them.
+func TestPlainPush(t *testing.T) {
+	const at, target = "/redfish/v1/UpdateService", "/redfish/v1/UpdateService/FirmwareInventory/BMC"
+	for name, tt := range map[string]struct {
+		service obj
+		want    []string
+		refused error
+	}{
+		"no place for targets": {service: obj{}, want: []string{"POST image"}},
+		"targets": {service: obj{"HttpPushUriTargets": []any{}}, want: []string{
+			`PATCH ` + at + ` {"HttpPushUriTargets":["` + target + `"]}`, "POST image", `PATCH ` + at + ` {"HttpPushUriTargets":[]}`}},
+		"somebody else's": {service: obj{"HttpPushUriTargets": []any{"/x"}, "HttpPushUriTargetsBusy": true}, refused: bmc.ErrBusy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			s.edit(at, obj{"HttpPushUri": at + "/plain", "MultipartHttpPushUri": nil, "Actions": obj{}})
+			s.edit(at, tt.service)
+			s.raw["POST "+at+"/plain"] = func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				s.wrote = append(s.wrote, "POST "+string(body))
+				w.Header().Set("Location", "/redfish/v1/TaskService/Tasks/1")
+				w.WriteHeader(http.StatusAccepted)
+			}
+			ref, err := controller(t, s).StartUpdate(t.Context(), bmc.FirmwareUpdate{Name: "fw.bin", Size: 5, Targets: []string{target},
+				Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("image")), nil }})
+			if !errors.Is(err, tt.refused) || err == nil && ref.URI != "/redfish/v1/TaskService/Tasks/1" {
+				t.Errorf("StartUpdate() = %+v, %v; want %v", ref, err, tt.refused)
+			}
+			var got []string
+			for _, w := range s.writes() {
+				if !strings.Contains(w, "/plain") {
+					got = append(got, w)
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("requests (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

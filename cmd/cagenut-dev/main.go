@@ -10,6 +10,7 @@ import (
 
 	"github.com/cagenut/cagenut/internal/cli"
 	"github.com/cagenut/cagenut/internal/devstack"
+	"github.com/cagenut/cagenut/internal/devstack/temporaldev"
 )
 
 func main() {
@@ -17,8 +18,22 @@ func main() {
 	s := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
 	root := cli.New(s)
 	root.Use = "cagenut-dev"
-	root.AddCommand(devstack.Commands(s)...)
+	root.AddCommand(devstack.Commands(s, engine)...)
 	code := cli.Run(ctx, s, root, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// engine runs the Temporal server of a stack.
+func engine(ctx context.Context, o devstack.EngineOptions) (stop func() error, err error) {
+	t := temporaldev.Options{File: o.File, Ports: o.Ports}
+	if u := o.Database; u != nil {
+		password, _ := u.User.Password()
+		t.Postgres = &temporaldev.Postgres{Address: u.Host, User: u.User.Username(), Password: password, Database: "temporal"}
+	}
+	server, err := temporaldev.Start(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return server.Stop, nil
 }

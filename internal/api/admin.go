@@ -105,7 +105,7 @@ func (s *Server) verifyAudit(w http.ResponseWriter, c *call) error {
 	return answer(w, http.StatusOK, r)
 }
 
-// heartbeat keeps what a site's worker says of itself, with our time beside its own.
+// heartbeat keeps what a site's worker says of itself; the store measures its clock.
 func (s *Server) heartbeat(w http.ResponseWriter, c *call) error {
 	h, err := question[operation.Heartbeat](c)
 	if err != nil {
@@ -117,16 +117,17 @@ func (s *Server) heartbeat(w http.ResponseWriter, c *call) error {
 	if h.Worker == "" || h.Queue != operation.QueueSite(h.Site) {
 		return invalid("queue", h.Queue, "a worker of site "+h.Site+" has a name and the queue "+operation.QueueSite(h.Site))
 	}
-	h.At = s.o.Clock().UTC()
-	h.SkewMS = h.Clock.Sub(h.At).Milliseconds()
-	if err := s.o.Store.SaveHeartbeat(c.Context(), h); err != nil {
+	skew, err := s.o.Store.SaveHeartbeat(c.Context(), h)
+	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, wire.HeartbeatAnswer{SkewMS: h.SkewMS})
+	return answer(w, http.StatusOK, wire.HeartbeatAnswer{SkewMS: skew.Milliseconds()})
 }
 
 // machineOf finds the machine that a site's worker asks a password for. It must be one that an
-// operation holds now, in a site that the token serves: what the worker says of it is not believed.
+// operation holds now, in a site that the token serves, and the account must be the plan's: what the
+// worker says of it is not believed. A worker asks at every poll of a step; the audit log gets the
+// first time that it reads in each step, and every change.
 func (s *Server) machineOf(c *call, action string) (wire.SecretRequest, operation.Holder, error) {
 	ask, err := question[wire.SecretRequest](c)
 	if err != nil {
@@ -143,11 +144,21 @@ func (s *Server) machineOf(c *call, action string) (wire.SecretRequest, operatio
 	if !held || !c.caller.AllowsSite(h.Asset.Site) {
 		return ask, h, fault.New(fault.Denied, "no operation works on asset %s in the sites of token %s", ask.Asset, c.caller.ID)
 	}
-	return ask, h, s.audit(c, action, "bmc/"+h.Asset.Serial, "", "account "+ask.Account+", for "+string(h.Operation))
+	if ask.Account != h.Account {
+		return ask, h, fault.New(fault.Denied, "the plan of %s works with account %q on asset %s, not with %q", h.Operation, h.Account, ask.Asset, ask.Account)
+	}
+	if action != secretRead {
+		return ask, h, s.audit(c, action, "bmc/"+h.Asset.Serial, "", "account "+ask.Account+", for "+string(h.Operation))
+	}
+	return ask, h, s.o.Store.AuditOnce(c.Context(), operation.AuditEntry{At: s.o.Clock().UTC(), Actor: c.caller.Person, Action: action,
+		Subject: "bmc/" + h.Asset.Serial, Operation: h.Operation, Asset: ask.Asset, Request: c.id,
+		Detail: fmt.Sprintf("account %s, in step %s", ask.Account, h.Step)})
 }
 
+const secretRead = "secret.read"
+
 func (s *Server) secretCandidates(w http.ResponseWriter, c *call) error {
-	ask, h, err := s.machineOf(c, "secret.read")
+	ask, h, err := s.machineOf(c, secretRead)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cagenut/cagenut/internal/api/wire"
 	"github.com/cagenut/cagenut/internal/asset"
@@ -67,6 +70,42 @@ func (s *Server) getAsset(w http.ResponseWriter, c *call) error {
 		a.Profile = profileRef(*p)
 	}
 	return answer(w, http.StatusOK, a)
+}
+
+// listAssets answers the devices of a rack that the caller may see.
+func (s *Server) listAssets(w http.ResponseWriter, c *call) error {
+	q := inventory.Query{Rack: c.URL.Query().Get("rack"), Site: c.URL.Query().Get("site")}
+	if q.Rack == "" {
+		return invalid("rack", "", "name a rack (and its site, where the name is not unique): empty is not all, and a site alone is too much")
+	}
+	if q.Site != "" && !c.caller.AllowsSite(q.Site) {
+		return fault.New(fault.Denied, "token %s does not cover site %s", c.caller.ID, q.Site)
+	}
+	found, err := s.o.Inventory.Find(c.Context(), q)
+	if err != nil {
+		return err
+	}
+	found = slices.DeleteFunc(found, func(d inventory.Device) bool { return !c.caller.AllowsSite(d.Site.Slug) })
+	ids := make([]asset.ID, len(found))
+	for i, d := range found {
+		ids[i] = d.ID
+	}
+	holders, err := s.o.Store.CurrentHolders(c.Context(), ids)
+	if err != nil {
+		return err
+	}
+	out := make([]wire.AssetRow, len(found))
+	for i, d := range found {
+		out[i] = wire.AssetRow{ID: d.ID, Name: d.Name, Serial: d.Serial, Status: d.Status, Site: d.Site.Slug, Rack: d.Rack.Name,
+			Position: d.Position, Type: d.Type.Slug, Role: d.Role.Slug}
+		if h, held := holders[d.ID]; held {
+			out[i].Holder = &h
+		}
+	}
+	slices.SortFunc(out, func(a, b wire.AssetRow) int {
+		return cmp.Or(strings.Compare(a.Site, b.Site), strings.Compare(a.Rack, b.Rack), cmp.Compare(b.Position, a.Position), strings.Compare(a.Name, b.Name))
+	})
+	return answer(w, http.StatusOK, out)
 }
 
 func (s *Server) assetHistory(w http.ResponseWriter, c *call) error {

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -37,6 +39,9 @@ func (s *Server) command(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := oneStep(ask, runs); err != nil {
+		return err
+	}
 	detail, err := json.Marshal(ask)
 	if err != nil {
 		return err
@@ -46,17 +51,62 @@ func (s *Server) command(w http.ResponseWriter, c *call) error {
 	}
 	cmd := operation.Command{ID: ask.ID, Operation: d.ID, Actor: c.caller.Person, Reason: strings.TrimSpace(ask.Reason),
 		Step: ask.Step, AcceptPin: ask.AcceptPin, Evidence: ask.Evidence}
+	out := wire.Commanded{Action: ask.Action, Of: len(runs), Runs: []wire.CommandedRun{}}
+	if ask.Action == operation.Abort {
+		if runs, err = s.abortUnsent(c.Context(), cmd, runs, &out); err != nil {
+			return err
+		}
+	}
 	// The operation's own workflow starts the runs, so it must know before its runs are told: else one
-	// would start behind our back. A caller of some sites only steers runs, never the whole.
+	// would start behind our back. A caller of some sites only steers runs, never the whole. What was
+	// aborted before the start has no workflow to tell.
 	toldWhole := false
-	if ask.All && whole && slices.Contains([]operation.Action{operation.Pause, operation.Resume, operation.Abort}, ask.Action) {
+	if ask.All && whole && len(out.Runs) == 0 && slices.Contains([]operation.Action{operation.Pause, operation.Resume, operation.Abort}, ask.Action) {
 		_, err := s.o.Steerer.Command(c.Context(), 0, ask.Action, cmd)
 		toldWhole = err == nil
 		if err != nil && away(err) {
 			return err
 		}
+		if toldWhole && ask.Action != operation.Abort {
+			if err := s.o.Store.Hold(c.Context(), d.ID, ask.Action == operation.Pause); err != nil {
+				return err
+			}
+		}
 	}
-	return answer(w, http.StatusOK, s.tell(c.Context(), ask.Action, cmd, runs, toldWhole))
+	out.Runs = append(out.Runs, s.tell(c.Context(), ask.Action, cmd, runs, toldWhole)...)
+	for _, r := range out.Runs {
+		if r.Applied {
+			out.Applied++
+		}
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+// abortUnsent aborts what was never started: no workflow has it, so none could be told, and Temporal
+// need not even answer. It adds what it aborted to out and gives the other runs.
+func (s *Server) abortUnsent(ctx context.Context, cmd operation.Command, runs []operation.Run, out *wire.Commanded) ([]operation.Run, error) {
+	var queued []asset.ID
+	for _, r := range runs {
+		if r.State == operation.Queued {
+			queued = append(queued, r.Asset.ID)
+		}
+	}
+	if len(queued) == 0 {
+		return runs, nil
+	}
+	aborted, err := s.o.Store.AbortUnsent(ctx, cmd.Operation, queued, cmd, s.o.Clock().UTC())
+	if err != nil {
+		return nil, err
+	}
+	var rest []operation.Run
+	for _, r := range runs {
+		if slices.Contains(aborted, r.Asset.ID) {
+			out.Runs = append(out.Runs, wire.CommandedRun{Asset: r.Asset, Applied: true, State: operation.Aborted})
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	return rest, nil
 }
 
 // away tells a failure to reach Temporal at all from a refusal.
@@ -66,22 +116,17 @@ func away(err error) bool {
 }
 
 // tell sends a command to runs, some at once, and collects what became of it.
-func (s *Server) tell(ctx context.Context, action operation.Action, cmd operation.Command, runs []operation.Run, toldWhole bool) wire.Commanded {
-	out := wire.Commanded{Action: action, Of: len(runs), Runs: make([]wire.CommandedRun, len(runs))}
+func (s *Server) tell(ctx context.Context, action operation.Action, cmd operation.Command, runs []operation.Run, toldWhole bool) []wire.CommandedRun {
+	out := make([]wire.CommandedRun, len(runs))
 	var g errgroup.Group
 	g.SetLimit(commandsAtOnce)
 	for i, run := range runs {
 		g.Go(func() error {
-			out.Runs[i] = s.tellOne(ctx, action, cmd, run, toldWhole)
+			out[i] = s.tellOne(ctx, action, cmd, run, toldWhole)
 			return nil
 		})
 	}
 	g.Wait() //nolint:errcheck // the functions return nil: outcomes are in out
-	for _, r := range out.Runs {
-		if r.Applied {
-			out.Applied++
-		}
-	}
 	return out
 }
 
@@ -92,19 +137,69 @@ func (s *Server) tellOne(ctx context.Context, action operation.Action, cmd opera
 		r.Error.Remedy = "nothing is left to steer; `cagenut op show` tells how it ended"
 		return r
 	}
+	if cmd.Step == "" && ofAStep(action) {
+		cmd.Step = run.Step // what was read is what is meant: the run may stand elsewhere when the command comes
+	}
 	reply, err := s.o.Steerer.Command(ctx, run.Asset.ID, action, cmd)
 	switch {
 	case err == nil:
 		r.Applied, r.State = true, reply.State
+	case action == operation.Abort && run.State != operation.Queued && translate(err).Code == fault.NotFound:
+		return s.abortLost(ctx, cmd, r)
 	case run.State == operation.Queued && translate(err).Code == fault.NotFound && toldWhole:
 		r.Applied = true // the operation's workflow applies it when it starts the run, or does not start it
 	case run.State == operation.Queued && translate(err).Code == fault.NotFound:
 		r.Error = fault.New(fault.Conflict, "%s: the run has not started yet", action)
 		r.Error.Remedy = "wait until it starts, or steer the whole operation (--all)"
+	case translate(err).Code == fault.NotFound:
+		r.Error = translate(err)
+		r.Error.Remedy = "it has just ended, or its workflow was lost in a restore: then `cagenut op abort` ends it and frees the machine"
 	default:
 		r.Error = translate(err)
 	}
 	return r
+}
+
+// abortLost ends a run that PostgreSQL has as open and Temporal does not have: one of them was restored.
+func (s *Server) abortLost(ctx context.Context, cmd operation.Command, r wire.CommandedRun) wire.CommandedRun {
+	lost, err := s.o.Store.AbortLost(ctx, cmd.Operation, r.Asset.ID, cmd, s.o.Clock().UTC())
+	switch {
+	case err != nil:
+		r.Error = translate(err)
+	case lost:
+		r.Applied, r.State = true, operation.Aborted
+	default:
+		r.Error = fault.New(fault.Conflict, "abort: the run ended by itself in the meantime")
+		r.Error.Remedy = "`cagenut op show` tells how it ended"
+	}
+	return r
+}
+
+// ofAStep tells whether an action decides about the step that waits, so that it must not hit another.
+func ofAStep(a operation.Action) bool {
+	return a == operation.Retry || a == operation.Skip || a == operation.Complete
+}
+
+// oneStep refuses to leave out, or to declare done, several steps by one command that names none.
+func oneStep(ask wire.Command, runs []operation.Run) error {
+	if ask.Step != "" || ask.Action != operation.Skip && ask.Action != operation.Complete {
+		return nil
+	}
+	at := map[string][]string{}
+	for _, r := range runs {
+		if !r.State.Ended() && r.Step != "" {
+			at[r.Step] = append(at[r.Step], r.Asset.Name)
+		}
+	}
+	if len(at) < 2 {
+		return nil
+	}
+	e := fault.New(fault.Conflict, "%s: the machines stand in %d different steps", ask.Action, len(at))
+	e.Remedy = "name the step that you mean (--step); nothing was done"
+	for _, step := range slices.Sorted(maps.Keys(at)) {
+		e.Details = append(e.Details, fault.Item{Subject: step, Seen: strings.Join(at[step], ", ")})
+	}
+	return e
 }
 
 func checkCommand(ask wire.Command) error {
@@ -125,8 +220,8 @@ func checkCommand(ask wire.Command) error {
 	return nil
 }
 
-// choose gives the runs that a command is for. A name that is none of the operation's assets is an
-// error, and then nobody is told.
+// choose gives the runs that a command is for. A name that is none of the operation's assets, or that
+// means several of them, is an error, and then nobody is told.
 func choose(d operation.Detail, ask wire.Command) ([]operation.Run, error) {
 	if ask.All {
 		return d.Runs, nil
@@ -134,24 +229,63 @@ func choose(d operation.Detail, ask wire.Command) ([]operation.Run, error) {
 	var out []operation.Run
 	var unknown []string
 	for _, ref := range ask.Assets {
-		i := slices.IndexFunc(d.Runs, func(r operation.Run) bool { return names(r.Asset, ref) })
+		i, err := runOf(d, ref)
 		switch {
-		case i < 0:
+		case err != nil && err.Code != fault.NotFound:
+			return nil, err
+		case err != nil:
 			unknown = append(unknown, ref)
 		case !slices.ContainsFunc(out, func(r operation.Run) bool { return r.Asset.ID == d.Runs[i].Asset.ID }):
 			out = append(out, d.Runs[i])
 		}
 	}
 	if len(unknown) > 0 {
-		e := fault.New(fault.NotFound, "operation %s has no asset %s", d.ID, strings.Join(unknown, ", "))
-		e.Remedy = "`cagenut op show " + string(d.ID) + "` lists its assets; nothing was done"
-		return nil, e
+		return nil, noRun(d.ID, strings.Join(unknown, ", "))
 	}
 	return out, nil
 }
 
-// names tells whether a person means this asset by its name, serial or NetBox ID.
+func noRun(id operation.ID, refs string) *fault.Error {
+	e := fault.New(fault.NotFound, "operation %s has no asset %s", id, refs)
+	e.Remedy = "`cagenut op show " + string(id) + "` lists its assets; nothing was done"
+	return e
+}
+
+// runOf finds the one run of an operation that a person means by a name, a serial or a NetBox ID. One
+// machine's name may be another's serial or ID: what means two is refused. id:, name: and serial: in
+// front say which is meant.
+func runOf(d operation.Detail, ref string) (int, *fault.Error) {
+	found := -1
+	for i, r := range d.Runs {
+		switch {
+		case !names(r.Asset, ref):
+		case found >= 0:
+			e := fault.New(fault.Invalid, "%q means %s (NetBox %s) and %s (NetBox %s)", ref,
+				d.Runs[found].Asset.Name, d.Runs[found].Asset.ID, r.Asset.Name, r.Asset.ID)
+			e.Remedy = fmt.Sprintf("say which: id:%s, or name:%s; nothing was done", r.Asset.ID, r.Asset.Name)
+			return -1, e
+		default:
+			found = i
+		}
+	}
+	if found < 0 {
+		return -1, noRun(d.ID, ref)
+	}
+	return found, nil
+}
+
+// names tells whether a person may mean this asset.
 func names(a asset.Ref, ref string) bool {
+	if kind, value, said := strings.Cut(ref, ":"); said {
+		switch kind {
+		case "id":
+			return a.ID.String() == value
+		case "name":
+			return strings.EqualFold(a.Name, value)
+		case "serial":
+			return asset.SameSerial(a.Serial, value)
+		}
+	}
 	return strings.EqualFold(a.Name, ref) || asset.SameSerial(a.Serial, ref) || a.ID.String() == ref
 }
 

@@ -114,3 +114,23 @@ func (s *Server) verifyFirmware(w http.ResponseWriter, c *call) error {
 	}
 	return answer(w, http.StatusOK, out)
 }
+
+// removeFirmware takes a file out of the catalogue and then deletes it. Killed in between, the file is
+// left over and nobody is served it; adding or removing it again tidies up.
+func (s *Server) removeFirmware(w http.ResponseWriter, c *call) error {
+	sum, err := shaOf(c)
+	if err != nil {
+		return err
+	}
+	if err := s.audit(c, "firmware.remove", sum, "", ""); err != nil {
+		return err
+	}
+	if err := s.o.Store.RemoveFirmware(c.Context(), sum); err != nil {
+		return err
+	}
+	if err := s.o.Firmware.Remove(sum); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

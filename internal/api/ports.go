@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"time"
 
@@ -26,6 +27,17 @@ type Store interface {
 	ListOperations(ctx context.Context, f operation.Filter) ([]operation.Summary, error)
 	GetOperation(ctx context.Context, id operation.ID) (operation.Detail, error)
 	GetPlan(ctx context.Context, id operation.ID) (plan.Plan, error)
+	// GetRun gives one run with its steps, writes, evidence and attempts; fault.NotFound without one.
+	GetRun(ctx context.Context, id operation.ID, a asset.ID) (operation.Run, error)
+	// EvidenceBlob gives large evidence by its SHA-256: that of a machine in one of sites, or of any when
+	// there are none; else fault.NotFound.
+	EvidenceBlob(ctx context.Context, sha256 string, sites []string) (json.RawMessage, error)
+	// AbortUnsent aborts queued runs that no workflow was started for, and gives those that it aborted.
+	AbortUnsent(ctx context.Context, id operation.ID, assets []asset.ID, by operation.Command, at time.Time) ([]asset.ID, error)
+	// AbortLost ends a run that has begun and whose workflow is gone; false: it has ended, or not begun.
+	AbortLost(ctx context.Context, id operation.ID, a asset.ID, by operation.Command, at time.Time) (bool, error)
+	// Hold notes whether the whole operation is paused.
+	Hold(ctx context.Context, id operation.ID, held bool) error
 	// AssetHistory gives the runs of an asset with their steps, newest first, at most limit.
 	AssetHistory(ctx context.Context, id asset.ID, limit int) ([]operation.Run, error)
 	// Events gives events in the order of Seq.
@@ -40,8 +52,9 @@ type Store interface {
 	// ObserveStatus keeps the status in which a device was seen in NetBox.
 	ObserveStatus(ctx context.Context, id asset.ID, status asset.Status, at time.Time) error
 
-	// SaveHeartbeat keeps the last heartbeat of a worker.
-	SaveHeartbeat(ctx context.Context, h operation.Heartbeat) error
+	// SaveHeartbeat keeps the last heartbeat of a worker, by site and name, and gives how far its clock is
+	// ahead of the store's.
+	SaveHeartbeat(ctx context.Context, h operation.Heartbeat) (skew time.Duration, err error)
 	Heartbeats(ctx context.Context) ([]operation.Heartbeat, error)
 
 	// CreateToken keeps a token by the SHA-256 of its secret.
@@ -54,9 +67,16 @@ type Store interface {
 
 	SaveFirmware(ctx context.Context, f operation.FirmwareFile) error
 	ListFirmware(ctx context.Context) ([]operation.FirmwareFile, error)
+	// RemoveFirmware takes a file out of the catalogue. One that an open operation's plan needs is
+	// fault.Locked with that operation.
+	RemoveFirmware(ctx context.Context, sha256 string) error
 
 	// Audit adds a row to the audit chain. A row with an operation is also an event of it.
 	Audit(ctx context.Context, e operation.AuditEntry) error
+	// AuditOnce adds a row with an operation and an asset unless the same is there; it is no event.
+	AuditOnce(ctx context.Context, e operation.AuditEntry) error
+	// AuditLog gives rows of the audit log, newest first, or with Chain in the order of the chain.
+	AuditLog(ctx context.Context, f operation.AuditFilter) ([]operation.AuditEntry, error)
 	// VerifyAudit recomputes the whole chain and compares it with the signed head.
 	VerifyAudit(ctx context.Context) (operation.AuditReport, error)
 	Ping(ctx context.Context) error
@@ -112,6 +132,8 @@ type Firmware interface {
 	Open(sha256 string) (io.ReadSeekCloser, error)
 	// Verify reads a file and compares its SHA-256; fault.BadImage when it differs or is missing.
 	Verify(ctx context.Context, sha256 string) error
+	// Remove deletes a file; one that is not there is success.
+	Remove(sha256 string) error
 }
 
 // Planner composes the steps for one machine: a runbook of package workflows, bound by the command

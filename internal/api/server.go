@@ -125,6 +125,12 @@ func missing(o Options) (names []string) {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
+// Has tells whether the API has an endpoint for a request, so that others may answer the rest.
+func (s *Server) Has(r *http.Request) bool {
+	_, pattern := s.mux.Handler(r)
+	return pattern != "" && pattern != "/"
+}
+
 // HTTPServer is an http.Server with the API's time-outs. Bodies and answers have their own limits by
 // route, since a firmware upload lasts longer than a question.
 func (s *Server) HTTPServer(addr string) *http.Server {

@@ -39,7 +39,7 @@ type rule struct {
 	env    bool // forbids reading the environment instead
 }
 
-var adapters = []string{"./inventory/netbox", "./bmc/redfish/...", "./bmc/ipmi", "./bmc/broker", "./internal/postgres", "./internal/secret", "./internal/boot"}
+var adapters = []string{"./inventory/netbox", "./bmc/redfish/...", "./bmc/ipmi", "./bmc/broker", "./configmgmt/salt", "./configmgmt/ansible", "./internal/postgres", "./internal/secret", "./internal/boot"}
 
 var rules = []rule{
 	{
@@ -73,19 +73,37 @@ var rules = []rule{
 	},
 	{
 		why:  "4: an adapter knows its port and the pure packages",
-		from: []string{"inventory/netbox", "bmc/redfish/...", "bmc/ipmi", "bmc/broker"},
+		from: []string{"inventory/netbox", "bmc/redfish/...", "bmc/ipmi", "bmc/broker", "configmgmt", "configmgmt/salt", "configmgmt/ansible"},
 		to:   []string{"go.temporal.io/...", "github.com/jackc/...", "./workflows", "./activities", "./internal/postgres", "./internal/api/..."},
 		deep: true,
 	},
 	{
 		why:  "4: an adapter never knows another adapter",
 		from: []string{"bmc/..."},
-		to:   []string{"./inventory/..."},
+		to:   []string{"./inventory/...", "./configmgmt/..."},
+		deep: true,
+	},
+	{
+		why:  "4: nor does one of configuration management",
+		from: []string{"configmgmt/..."},
+		to:   []string{"./inventory/...", "./bmc/..."},
+		deep: true,
+	},
+	{
+		why:  "4: Salt does not know Ansible",
+		from: []string{"configmgmt/salt"},
+		to:   []string{"./configmgmt/ansible"},
+		deep: true,
+	},
+	{
+		why:  "4: nor Ansible Salt",
+		from: []string{"configmgmt/ansible"},
+		to:   []string{"./configmgmt/salt"},
 		deep: true,
 	},
 	{
 		why:  "5: API and pages read PostgreSQL and steer through internal/operation",
-		from: []string{"internal/api/...", "internal/web"},
+		from: []string{"internal/api/...", "internal/web/..."},
 		to:   append([]string{"./workflows", "./activities", "./internal/sim/...", "github.com/jackc/..."}, adapters...),
 	},
 	{
@@ -106,9 +124,9 @@ var rules = []rule{
 		why:  "6: the box, the development stack and the Temporal server are for development only",
 		from: []string{"..."},
 		except: []string{"internal/sim/...", "internal/devstack/...", "cmd/cagenut-dev", "test/...", "internal/postgres/pgtest",
-			"inventory/inventorytest", "inventory/netbox/netboxtest"},
+			"inventory/inventorytest", "inventory/netbox/netboxtest", "configmgmt/configmgmttest"},
 		to: []string{"./internal/sim/...", "./internal/devstack/...", "./internal/postgres/pgtest", "go.temporal.io/server/...",
-			"./inventory/inventorytest", "./inventory/netbox/netboxtest"},
+			"./inventory/inventorytest", "./inventory/netbox/netboxtest", "./configmgmt/configmgmttest"},
 		deep: true,
 	},
 }

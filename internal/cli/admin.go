@@ -4,14 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cagenut/cagenut/internal/config"
+	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/server"
 	"github.com/cagenut/cagenut/inventory"
@@ -123,7 +125,7 @@ password (serial or mac is enough). All rows are taken or none. Passwords are ke
 }
 
 func newFirmwareCommand(s Streams) *cobra.Command {
-	return group("firmware", "Firmware files that profiles name", newFirmwareAddCommand(s), newFirmwareListCommand(s), newFirmwareVerifyCommand(s))
+	return group("firmware", "Firmware files that profiles name", newFirmwareAddCommand(s), newFirmwareListCommand(s), newFirmwareVerifyCommand(s), newFirmwareRemoveCommand(s))
 }
 
 func newFirmwareAddCommand(s Streams) *cobra.Command {
@@ -248,35 +250,34 @@ func newFirmwareVerifyCommand(s Streams) *cobra.Command {
 	}
 }
 
-func newAuditLogCommand(s Streams) *cobra.Command {
-	verify := &cobra.Command{
-		Use:     "verify",
-		Short:   "Recompute the audit chain and compare it with its signed head",
-		Example: "  cagenut audit-log verify\n  cagenut audit-log verify -o json",
-		Args:    argCount(0, 0, "no arguments"),
-		RunE: func(c *cobra.Command, _ []string) error {
+func newFirmwareRemoveCommand(s Streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "remove FILE",
+		Short: "Remove a stored firmware file that no open operation needs",
+		Example: `  cagenut firmware remove BIOS_R650_1.15.2.EXE
+  cagenut firmware remove 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
+		Args: argCount(1, 1, "one file's name or SHA-256"),
+		RunE: func(c *cobra.Command, args []string) error {
 			cl, err := connect(c)
 			if err != nil {
 				return err
 			}
-			r, err := cl.VerifyAudit(c.Context())
+			files, err := cl.Firmware(c.Context())
 			if err != nil {
 				return err
 			}
-			err = s.print(c, r, func(t *table) {
-				t.row("rows", r.Rows)
-				t.row("not yet chained", r.Unsealed)
-				t.row("head", orDash(r.Head))
-				t.row("signed (UTC)", stamp(r.SignedAt))
-				for _, p := range r.Problems {
-					t.row("PROBLEM", p)
-				}
+			i := slices.IndexFunc(files, func(f operation.FirmwareFile) bool { // a name means one file: add holds that
+				return f.Name == args[0] || strings.EqualFold(f.SHA256, args[0])
 			})
-			if err == nil && len(r.Problems) > 0 {
-				err = &ExitError{Code: ExitFailure, Err: fmt.Errorf("the audit chain is broken: %s; keep the database and the head file as they are", count(len(r.Problems), "problem"))}
+			if i < 0 {
+				e := fault.New(fault.NotFound, "no firmware file has the name or the SHA-256 %q", args[0])
+				e.Remedy = "`cagenut firmware list` shows them"
+				return e
 			}
-			return err
+			if err := cl.RemoveFirmware(c.Context(), files[i].SHA256); err != nil {
+				return err
+			}
+			return s.print(c, files[i], func(t *table) { t.line("%s removed", files[i].Name) })
 		},
 	}
-	return group("audit-log", "The audit chain", verify)
 }

@@ -11,7 +11,44 @@ import (
 )
 
 func newAssetCommand(s Streams) *cobra.Command {
-	return group("asset", "Machines: what NetBox and we know of one", newAssetShowCommand(s), newAssetHistoryCommand(s))
+	return group("asset", "Machines: what NetBox and we know of them", newAssetListCommand(s), newAssetShowCommand(s), newAssetHistoryCommand(s))
+}
+
+func newAssetListCommand(s Streams) *cobra.Command {
+	var rack, site string
+	c := &cobra.Command{
+		Use:   "list --rack NAME",
+		Short: "List the machines of a rack from its top, with their status and who holds them",
+		Example: `  cagenut asset list --rack r12 --site ams01
+  cagenut asset list --rack r12 -o json`,
+		Args: argCount(0, 0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if rack == "" {
+				return usage("--rack is needed: empty is not all")
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			got, err := cl.Assets(c.Context(), rack, site)
+			if err != nil {
+				return err
+			}
+			return s.print(c, got, func(t *table) {
+				t.row("U", "MACHINE", "NETBOX", "SERIAL", "STATUS", "TYPE", "ROLE", "HELD BY")
+				for _, a := range got {
+					held := "-"
+					if a.Holder != nil {
+						held = fmt.Sprintf("%s of %s, %s", a.Holder.Operation, a.Holder.Actor, a.Holder.State)
+					}
+					t.row(fmt.Sprintf("%g", a.Position), a.Name, a.ID, orDash(a.Serial), a.Status, orDash(a.Type), orDash(a.Role), held)
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&rack, "rack", "", "name of the rack")
+	c.Flags().StringVar(&site, "site", "", "slug of the site, where the rack's name is not unique")
+	return c
 }
 
 func newAssetShowCommand(s Streams) *cobra.Command {

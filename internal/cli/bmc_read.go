@@ -26,8 +26,8 @@ const passwordVariable = "CAGENUT_BMC_PASSWORD"
 // bmcRead are the flags of `cagenut bmc read`.
 type bmcRead struct {
 	url, user, passwordFile, fingerprint, caFile string
-	scope, system, output                        string
-	inFlight                                     int
+	protocol, scope, system, output              string
+	inFlight, cipherSuite                        int
 	timeout                                      time.Duration
 	strict, oldCiphers                           bool
 }
@@ -38,13 +38,15 @@ func newBMCReadCommand(s Streams) *cobra.Command {
 		Use:   "read --url https://host[:port]",
 		Short: "Read everything that a BMC knows about its machine",
 		Long: `Reads a Redfish BMC by following its links and prints one inventory, the same form for every vendor.
+With --protocol ipmi it reads the FRUs, sensors, users and event log of a BMC without Redfish.
 It works without a control plane: --url is the permission to talk to that one host and no other.
 
 What could not be read stands in "unread" with its reason and is warned of; --strict makes it a failure.
 The certificate is verified by its fingerprint or by a CA. Give neither to be shown the fingerprint.`,
 		Example: `  cagenut bmc read --url https://10.0.0.17 --user root --password-file pw --fingerprint 4F:8A:...
   cagenut bmc read --url https://bmc17.oob --user root --password-file - --ca-file oob-ca.pem -o json < pw
-  CAGENUT_BMC_PASSWORD=... cagenut bmc read --url https://10.0.0.17 --user root --fingerprint 4f8a... --scope identity`,
+  CAGENUT_BMC_PASSWORD=... cagenut bmc read --url https://10.0.0.17 --user root --fingerprint 4f8a... --scope identity
+  cagenut bmc read --protocol ipmi --url 10.0.0.18 --user ADMIN --password-file pw`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			f.output, _ = c.Flags().GetString("output")
@@ -55,7 +57,8 @@ The certificate is verified by its fingerprint or by a CA. Give neither to be sh
 		},
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.url, "url", "", "the BMC, as https://host[:port]; http:// only for a loopback address")
+	fl.StringVar(&f.protocol, "protocol", string(bmc.Redfish), "redfish or ipmi")
+	fl.StringVar(&f.url, "url", "", "the BMC, as https://host[:port]; http:// only for a loopback address; host[:port] for ipmi")
 	fl.StringVar(&f.user, "user", "", "account to log in with; empty for a service without login")
 	fl.StringVar(&f.passwordFile, "password-file", "", "file with the password, - for standard input (or set "+passwordVariable+")")
 	fl.StringVar(&f.fingerprint, "fingerprint", "", "SHA-256 of the BMC's certificate; colons and case do not matter")
@@ -64,6 +67,7 @@ The certificate is verified by its fingerprint or by a CA. Give neither to be sh
 	fl.StringVar(&f.system, "system", "", "Id of the system to identify, on a BMC that serves several")
 	fl.IntVar(&f.inFlight, "in-flight", 4, "most requests to have open at once, 1 to 16")
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Minute, "time for the whole reading")
+	fl.IntVar(&f.cipherSuite, "cipher-suite", 0, "of IPMI: 3 or 17; without it 17, and 3 where the BMC lacks that")
 	fl.BoolVar(&f.strict, "strict", false, "exit with 1 when anything could not be read")
 	fl.BoolVar(&f.oldCiphers, "old-ciphers", false, "also offer the RSA key exchange that old BMCs need (iLO 4, iDRAC 7 and 8)")
 	return c
@@ -115,10 +119,20 @@ func (f *bmcRead) run(ctx context.Context, s Streams, c *cobra.Command) error {
 	return nil
 }
 
-// check validates the flags and gives the service's URL without a path.
+// check validates the flags and gives the service's URL without a path; its scheme is ipmi for IPMI.
 func (f *bmcRead) check() (*url.URL, error) {
 	if f.url == "" {
 		return nil, usage("--url is missing; give it as https://host[:port]")
+	}
+	if err := f.checkFormat(); err != nil {
+		return nil, err
+	}
+	switch bmc.Protocol(f.protocol) {
+	case bmc.Redfish:
+	case bmc.IPMI:
+		return f.checkIPMI()
+	default:
+		return nil, usage("--protocol %q is neither redfish nor ipmi", f.protocol)
 	}
 	u, err := url.Parse(f.url)
 	switch {
@@ -138,20 +152,8 @@ func (f *bmcRead) check() (*url.URL, error) {
 		return nil, usage("--fingerprint and --ca-file need an https URL")
 	case f.fingerprint != "" && f.caFile != "":
 		return nil, usage("--fingerprint and --ca-file exclude each other; give one")
-	case f.inFlight < 1 || f.inFlight > 16:
-		return nil, usage("--in-flight %d is not between 1 and 16", f.inFlight)
-	case f.timeout <= 0:
-		return nil, usage("--timeout %v is not more than 0", f.timeout)
-	}
-	switch bmc.Scope(f.scope) {
-	case bmc.ScopeIdentity, bmc.ScopeHardware, bmc.ScopeComplete:
-	default:
-		return nil, usage("--scope %q is none of identity, hardware, complete", f.scope)
-	}
-	switch f.output {
-	case "table", "json", "yaml":
-	default:
-		return nil, usage("--output %q is none of table, json, yaml", f.output)
+	case f.cipherSuite != 0:
+		return nil, usage("--cipher-suite is about IPMI; leave it out, or add --protocol ipmi")
 	}
 	if f.fingerprint != "" {
 		if _, err := broker.ParseFingerprint(f.fingerprint); err != nil {
@@ -159,6 +161,27 @@ func (f *bmcRead) check() (*url.URL, error) {
 		}
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+}
+
+// checkFormat validates the flags that do not depend on the protocol.
+func (f *bmcRead) checkFormat() error {
+	switch {
+	case f.inFlight < 1 || f.inFlight > 16:
+		return usage("--in-flight %d is not between 1 and 16", f.inFlight)
+	case f.timeout <= 0:
+		return usage("--timeout %v is not more than 0", f.timeout)
+	}
+	switch bmc.Scope(f.scope) {
+	case bmc.ScopeIdentity, bmc.ScopeHardware, bmc.ScopeComplete:
+	default:
+		return usage("--scope %q is none of identity, hardware, complete", f.scope)
+	}
+	switch f.output {
+	case "table", "json", "yaml":
+	default:
+		return usage("--output %q is none of table, json, yaml", f.output)
+	}
+	return nil
 }
 
 func loopback(host string) bool {
@@ -213,7 +236,10 @@ func (f *bmcRead) password(in io.Reader) (string, error) {
 
 // read connects and reads. An inventory may come with an error: then it says in unread why.
 func (f *bmcRead) read(ctx context.Context, target *url.URL, password string, o reader.Options) (*bmc.Inventory, error) {
-	if target.Scheme == "http" {
+	switch target.Scheme {
+	case "ipmi":
+		return f.readIPMI(ctx, target, password)
+	case "http":
 		return reader.Read(ctx, newPlainGetter(target, f.user, password), o)
 	}
 	cfg := broker.Config{

@@ -470,7 +470,7 @@ func TestConfigCheckListsProblemsAndSaysWhatItFound(t *testing.T) {
 			t.Errorf("API: %q", c.Says)
 		}
 	}
-	if diff := cmp.Diff(map[string]bool{"State folder": true, "Temporal": false, "API": true}, state); diff != "" || r.code != ExitFailure {
+	if diff := cmp.Diff(map[string]bool{"worker.token_file": true, "State folder": true, "Temporal": false, "API": true}, state); diff != "" || r.code != ExitFailure {
 		t.Errorf("exit %d (-want +got)\n%s", r.code, diff)
 	}
 }

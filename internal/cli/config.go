@@ -2,11 +2,9 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -72,8 +70,8 @@ func newConfigCommand(s Streams) *cobra.Command {
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Read the configuration, dial everything that it names, and say what Cagenut may do there",
-		Long: `Lists every wrong key and value with its line. When there is none, dials PostgreSQL, Temporal, NetBox and the
-API where they are configured. Needs no control plane.`,
+		Long: `Lists every wrong key and value with its line. When there is none, opens every file that it names and dials
+PostgreSQL, Temporal, NetBox and the API where they are configured. It makes nothing. Needs no control plane.`,
 		Example: `  cagenut config check --config /etc/cagenut/cagenut.yaml
   CAGENUT_NETBOX_URL=https://netbox.example cagenut config check
   cagenut config check --keys`,
@@ -125,6 +123,7 @@ func checksOf(cfg *config.Config) []config.Check {
 			checks = append(checks, c)
 		}
 	}
+	checks = append(checks, fileChecks(cfg)...)
 	hasStore := cfg.Database.URL != "" || cfg.Database.URLFile != ""
 	_, profilesErr := os.Stat(cfg.Profiles)
 	add(hasStore || profilesErr == nil, config.Check{Name: "Profiles", Target: cfg.Profiles, Run: func(context.Context) (string, error) {
@@ -167,7 +166,7 @@ func checksOf(cfg *config.Config) []config.Check {
 		case st.Super:
 			return "version " + st.Version + " as " + st.User + ", who is a superuser: an account of its own with fewer rights is enough", nil
 		}
-		return "version " + st.Version + " as " + st.User + ", with the permissions that Cagenut needs", nil
+		return "version " + st.Version + " as " + st.User + ", who may read what Cagenut reads and change devices", nil
 	}})
 	add(cfg.Worker.URL != "", config.Check{Name: "API", Target: cfg.Worker.URL, Run: func(ctx context.Context) (string, error) {
 		cl, err := server.APIClient(cfg.Worker)
@@ -203,17 +202,4 @@ func withRemedy(err error) error {
 		return fmt.Errorf("%s. What to do: %s", f.Message, f.Remedy)
 	}
 	return err
-}
-
-// writable tells whether a folder can be made and written to.
-func writable(dir string) (string, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	f, err := os.CreateTemp(dir, ".check-*")
-	if err != nil {
-		return "", err
-	}
-	abs, absErr := filepath.Abs(dir)
-	return "can be written: " + abs, errors.Join(absErr, f.Close(), os.Remove(f.Name()))
 }

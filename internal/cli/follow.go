@@ -120,15 +120,27 @@ func interrupted(id operation.ID) error {
 	return fmt.Errorf("stopped waiting; operation %s goes on (cagenut op watch %s)", id, id)
 }
 
-// isSettled tells whether nothing more happens without a person: every run has ended or waits.
+// isSettled tells whether nothing more happens without a person: every run has ended, waits or is
+// paused, or is queued behind such ones. A run that waits keeps its place in the window, and an
+// operation that is paused as a whole starts nothing, so queued runs may stay so for ever.
 func isSettled(d operation.Detail) bool {
 	if d.State.Ended() {
 		return true
 	}
+	queued := false
 	for _, r := range d.Runs {
-		if !r.State.Ended() && r.State != operation.Waiting {
+		switch r.State {
+		case operation.Running, operation.Away:
 			return false
+		case operation.Queued:
+			queued = true
 		}
+	}
+	// The counts are of all runs, also of those in sites that the caller does not see.
+	moving := d.Counts[operation.Running] + d.Counts[operation.Away]
+	inWindow := moving + d.Counts[operation.Waiting] + d.Counts[operation.Paused]
+	if queued && (moving > 0 || !d.Held && inWindow < max(d.Window, 1)) {
+		return false
 	}
 	return len(d.Runs) > 0
 }
@@ -140,7 +152,7 @@ func caughtUp(d operation.Detail, shown map[asset.ID]operation.State) bool {
 		return false
 	}
 	for _, r := range d.Runs {
-		if shown[r.Asset.ID] != r.State {
+		if r.State != operation.Queued && shown[r.Asset.ID] != r.State { // nothing has happened to a queued one
 			return false
 		}
 	}
@@ -161,7 +173,7 @@ func (f *followFlags) end(s Streams, c *cobra.Command, view view, d operation.De
 
 // outcome is nil when everything is done, else the exit code with what there is to do.
 func outcome(d operation.Detail) error {
-	var waiting, bad int
+	var waiting, paused, queued, bad int
 	var first string
 	for _, r := range d.Runs {
 		switch {
@@ -170,14 +182,25 @@ func outcome(d operation.Detail) error {
 			if first == "" {
 				first = r.Asset.Name
 			}
+		case r.State == operation.Paused:
+			paused++
+		case r.State == operation.Queued:
+			queued++
 		case r.State.Ended() && r.State != operation.Done:
 			bad++
 		}
 	}
+	behind := ""
+	if queued > 0 {
+		behind = fmt.Sprintf(", and %d queued behind them", queued)
+	}
 	switch {
 	case waiting > 0:
-		return &ExitError{Code: ExitWaiting, Err: fmt.Errorf("%d of %s wait for a person; `cagenut op show %s --asset %s` says why",
-			waiting, count(d.Assets, "machine"), d.ID, first)}
+		return &ExitError{Code: ExitWaiting, Err: fmt.Errorf("%d of %s wait for a person%s; `cagenut op show %s --asset %s` says why",
+			waiting, count(d.Assets, "machine"), behind, d.ID, first)}
+	case paused > 0 || queued > 0:
+		return &ExitError{Code: ExitWaiting, Err: fmt.Errorf("%d of %s are paused%s; `cagenut op resume %s --all` lets them go on",
+			paused, count(d.Assets, "machine"), behind, d.ID)}
 	case bad > 0:
 		return &ExitError{Code: ExitFailed, Err: fmt.Errorf("%d of %s failed or were aborted; `cagenut op show %s` says which", bad, count(d.Assets, "machine"), d.ID)}
 	case d.State == operation.Failed || d.State == operation.Aborted:

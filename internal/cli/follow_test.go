@@ -42,3 +42,49 @@ func TestCurrentNamesTheStepThatWasAborted(t *testing.T) {
 		t.Errorf("says = %q, want what is left", got)
 	}
 }
+
+func TestIsSettledWhenNothingHappensWithoutAPerson(t *testing.T) {
+	const (
+		queued, running, paused, waiting, away, done = operation.Queued, operation.Running, operation.Paused, operation.Waiting, operation.Away, operation.Done
+	)
+	for name, tc := range map[string]struct {
+		runs   []operation.State
+		window int
+		held   bool
+		unseen []operation.State // in sites that the caller does not see
+		want   bool
+		exit   int
+	}{
+		"not started":                    {runs: []operation.State{queued, queued}, window: 1},
+		"works":                          {runs: []operation.State{running, waiting}, window: 2},
+		"site away":                      {runs: []operation.State{away, waiting}, window: 2},
+		"all wait":                       {runs: []operation.State{waiting, done}, window: 2, want: true, exit: ExitWaiting},
+		"window full of parked ones":     {runs: []operation.State{waiting, waiting, queued}, window: 2, want: true, exit: ExitWaiting},
+		"room in the window":             {runs: []operation.State{waiting, done, queued}, window: 2},
+		"paused":                         {runs: []operation.State{paused, paused}, window: 2, want: true, exit: ExitWaiting},
+		"one paused, the next may start": {runs: []operation.State{paused, queued}, window: 2},
+		"paused as a whole":              {runs: []operation.State{paused, done, queued}, window: 9, held: true, want: true, exit: ExitWaiting},
+		"held before anything began":     {runs: []operation.State{queued, done}, window: 9, held: true, want: true, exit: ExitWaiting},
+		"behind another site's":          {runs: []operation.State{queued}, window: 1, unseen: []operation.State{running}},
+		"behind another site's parked":   {runs: []operation.State{queued}, window: 1, unseen: []operation.State{waiting}, want: true, exit: ExitWaiting},
+		"no window told":                 {runs: []operation.State{waiting, queued}, want: true, exit: ExitWaiting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := operation.Detail{Summary: operation.Summary{Window: tc.window, Held: tc.held, Counts: map[operation.State]int{}}}
+			for i, s := range tc.runs {
+				d.Runs = append(d.Runs, operation.Run{Asset: asset.Ref{ID: asset.ID(i + 1)}, State: s})
+				d.Counts[s]++
+			}
+			for _, s := range tc.unseen {
+				d.Counts[s]++
+			}
+			d.State = operation.Combine(d.Counts)
+			if got := isSettled(d); got != tc.want {
+				t.Fatalf("isSettled = %v, want %v", got, tc.want)
+			}
+			if tc.want && exitCode(outcome(d)) != tc.exit {
+				t.Errorf("exit code %d (%v), want %d", exitCode(outcome(d)), outcome(d), tc.exit)
+			}
+		})
+	}
+}

@@ -151,7 +151,7 @@ Exit codes: 0 done, 1 the command failed, 2 usage, 3 refused, 4 locked by anothe
 	complete(root, "output", "table", "json", "yaml")
 
 	bmc := newBMCCommand(s)
-	bmc.AddCommand(newBMCImportCommand(s))
+	bmc.AddCommand(newBMCImportCommand(s), newBMCPasswordCommand(s))
 	asGroup(bmc)
 	root.AddCommand(
 		newInstallCommand(s),
@@ -161,6 +161,7 @@ Exit codes: 0 done, 1 the command failed, 2 usage, 3 refused, 4 locked by anothe
 		newSiteCommand(s),
 		bmc,
 		newFirmwareCommand(s),
+		newSecretsCommand(s),
 		newNetBoxCommand(s),
 		newTokenCommand(s),
 		newLoginCommand(s),

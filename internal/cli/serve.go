@@ -102,7 +102,7 @@ operation that has not ended needs a step that this program lacks. Running it ag
 			if err != nil {
 				return err
 			}
-			return s.migrate(c.Context(), cfg, databaseOnly)
+			return s.migrate(c, cfg, databaseOnly)
 		},
 	}
 	c.Flags().BoolVar(&databaseOnly, "database-only", false, "leave Temporal alone")
@@ -110,7 +110,8 @@ operation that has not ended needs a step that this program lacks. Running it ag
 	return c
 }
 
-func (s Streams) migrate(ctx context.Context, cfg *config.Config, databaseOnly bool) error {
+func (s Streams) migrate(c *cobra.Command, cfg *config.Config, databaseOnly bool) error {
+	ctx := c.Context()
 	if err := cfg.Need("cagenut migrate", "database.url"); err != nil {
 		return err
 	}
@@ -119,14 +120,21 @@ func (s Streams) migrate(ctx context.Context, cfg *config.Config, databaseOnly b
 		return err
 	}
 	fmt.Fprintf(s.Err, "PostgreSQL: ran %s: %s\n", count(len(ran), "migration"), list(ran, "nothing was missing"))
-	if databaseOnly {
+	answer := struct {
+		Migrations []string `json:"migrations"` // that were run
+		Namespace  string   `json:"namespace,omitempty"`
+	}{Migrations: append([]string{}, ran...)}
+	if !databaseOnly {
+		if err := server.MigrateTemporal(ctx, cfg); err != nil {
+			return err
+		}
+		fmt.Fprintf(s.Err, "Temporal: namespace %s and its search attributes are there\n", cfg.Temporal.Namespace)
+		answer.Namespace = cfg.Temporal.Namespace
+	}
+	if format(c) == "table" {
 		return nil
 	}
-	if err := server.MigrateTemporal(ctx, cfg); err != nil {
-		return err
-	}
-	fmt.Fprintf(s.Err, "Temporal: namespace %s and its search attributes are there\n", cfg.Temporal.Namespace)
-	return nil
+	return s.print(c, answer, nil)
 }
 
 // firstToken makes a token in PostgreSQL directly: whoever can write there needs no other permission.

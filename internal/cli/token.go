@@ -123,8 +123,11 @@ func newTokenRevokeCommand(s Streams) *cobra.Command {
 			if err := cl.RevokeToken(c.Context(), args[0]); err != nil {
 				return err
 			}
-			fmt.Fprintln(s.Err, args[0], "revoked")
-			return nil
+			if format(c) == "table" {
+				fmt.Fprintln(s.Err, args[0], "revoked")
+				return nil
+			}
+			return s.print(c, map[string]string{"revoked": args[0]}, nil)
 		},
 	}
 }
@@ -164,8 +167,15 @@ only you can read. CAGENUT_URL and CAGENUT_TOKEN go before it.`,
 			if err := login.Save(path, l); err != nil {
 				return err
 			}
-			fmt.Fprintf(s.Err, "logged in to %s as %s (%s); kept in %s\n", l.URL, who.Token.Person, who.Token.Role, path)
-			return nil
+			if format(c) == "table" {
+				fmt.Fprintf(s.Err, "logged in to %s as %s (%s); kept in %s\n", l.URL, who.Token.Person, who.Token.Role, path)
+				return nil
+			}
+			return s.print(c, struct {
+				URL  string   `json:"url"`
+				File string   `json:"file"`
+				Who  wire.Who `json:"who"`
+			}{l.URL, path, who}, nil)
 		},
 	}
 }

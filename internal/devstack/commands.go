@@ -18,8 +18,8 @@ import (
 )
 
 // Commands are the verbs that cagenut-dev has beside those of cagenut.
-func Commands(s cli.Streams) []*cobra.Command {
-	return []*cobra.Command{newUp(s), newDemo(s), newPart(s), newInit(s)}
+func Commands(s cli.Streams, e Engine) []*cobra.Command {
+	return []*cobra.Command{newUp(s, e), newDemo(s, e), newPart(s, e), newInit(s)}
 }
 
 // flags are how a stack is made. They count when the folder is new; a restart keeps what it began
@@ -32,6 +32,7 @@ func (f *flags) add(c *cobra.Command) {
 	fl.Float64Var(&f.o.Speed, "speed", 0, "how much faster than real machines the box's are (default 20)")
 	fl.Float64Var(&f.o.Latency, "latency", 0, "how slow the box's BMCs answer: 1 as real ones, 0 at once")
 	fl.IntVar(&f.o.Faster, "hurry", 0, "divide every wait for broken things by this (default 10)")
+	fl.StringVar(&f.o.TemporalStore, "temporal-store", "", "where Temporal keeps its own: sqlite, or postgres as in production (default sqlite)")
 }
 
 // open opens the stack; log is where the programs' logs go, in the stack's folder.
@@ -63,8 +64,8 @@ func (f *flags) open(toFile bool) (*Stack, func() error, error) {
 	return s, done, nil
 }
 
-func newUp(s cli.Streams) *cobra.Command {
-	var f flags
+func newUp(s cli.Streams, e Engine) *cobra.Command {
+	f := flags{o: Options{Engine: e}}
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Run everything on this machine until Ctrl-C",
@@ -87,14 +88,14 @@ func newUp(s cli.Streams) *cobra.Command {
 func (s *Stack) welcome(out cli.Streams) {
 	url, token := s.NetBox()
 	fmt.Fprintf(out.Err, `
-The API is at %s; cagenut finds it and its token by itself.
+The API is at %s; cagenut finds it and its token by itself. Open that address in a browser to watch.
 The box's NetBox is at %s/api/ (token %s), its faults and journal at %s.
   cagenut install --rack %s --site %s --until hardware --reason "try it" --ticket DEMO-1 --watch
 `, s.API(), url, token, s.BoxAdmin(), s.rack.Name, s.rack.Site.Slug)
 }
 
-func newDemo(s cli.Streams) *cobra.Command {
-	var f flags
+func newDemo(s cli.Streams, e Engine) *cobra.Command {
+	f := flags{o: Options{Engine: e}}
 	var hold bool
 	c := &cobra.Command{
 		Use:   "demo",
@@ -256,8 +257,8 @@ func quoted(args []string) string {
 }
 
 // newPart runs one part in a process of its own, which a test can kill.
-func newPart(s cli.Streams) *cobra.Command {
-	var f flags
+func newPart(s cli.Streams, e Engine) *cobra.Command {
+	f := flags{o: Options{Engine: e}}
 	c := &cobra.Command{
 		Use:       "part {postgres|temporal|box}",
 		Short:     "Run one part of a stack in this process",

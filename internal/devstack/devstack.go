@@ -24,14 +24,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/devstack/pgdev"
-	"github.com/cagenut/cagenut/internal/devstack/temporaldev"
 	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/internal/sim/netboxload"
 	"github.com/cagenut/cagenut/internal/sim/netboxsim"
@@ -64,9 +65,18 @@ func (s *Stack) RunPart(ctx context.Context, p Part, ready func()) error {
 }
 
 func (s *Stack) postgres(ctx context.Context, ready func()) error {
-	pg, err := pgdev.Start(ctx, pgdev.Options{DataDir: s.path("postgres")})
+	o := pgdev.Options{DataDir: s.path("postgres")}
+	if s.set.TemporalStore == StorePostgres {
+		o.TCP, o.Port = true, s.set.PostgresPort // Temporal's driver knows no sockets, and keeps one address
+	}
+	pg, err := pgdev.Start(ctx, o)
 	if err != nil {
 		return err
+	}
+	if o.TCP {
+		if err := atomicfile.Write(s.path("conf", "temporal-database-url"), []byte(pg.TCPURL()+"\n")); err != nil {
+			return errors.Join(err, pg.Stop())
+		}
 	}
 	if err := atomicfile.Write(s.path("conf", "database-url"), []byte(pg.URL()+"\n")); err != nil {
 		return errors.Join(err, pg.Stop())
@@ -81,18 +91,44 @@ func (s *Stack) postgres(ctx context.Context, ready func()) error {
 }
 
 func (s *Stack) temporal(ctx context.Context, ready func()) error {
-	t, err := temporaldev.Start(ctx, temporaldev.Options{File: s.path("temporal.sqlite"), Ports: s.set.TemporalPorts})
+	if s.engine == nil {
+		return errors.New("this program has no Temporal server in it: run part temporal with cagenut-dev")
+	}
+	o := EngineOptions{Ports: s.set.TemporalPorts}
+	if s.set.TemporalStore == StorePostgres {
+		var err error
+		if o.Database, err = s.temporalDatabase(); err != nil {
+			return err
+		}
+	} else {
+		o.File = s.path("temporal.sqlite")
+	}
+	stop, err := s.engine(ctx, o)
 	if err != nil {
 		return err
 	}
 	ready()
 	<-ctx.Done()
-	return t.Stop()
+	return stop()
 }
 
-// box runs the BMCs and the NetBox of the box, and plans its rack there.
+// temporalDatabase is where Temporal keeps its own, in the cluster that has our tables too.
+func (s *Stack) temporalDatabase() (*url.URL, error) {
+	raw, err := os.ReadFile(s.path("conf", "temporal-database-url"))
+	if err != nil {
+		return nil, fmt.Errorf("database of Temporal: %w; start part %s first", err, PartPostgres)
+	}
+	u, err := url.Parse(strings.TrimSpace(string(raw)))
+	if err != nil {
+		return nil, fmt.Errorf("database of Temporal: %w", err)
+	}
+	return u, nil
+}
+
+// box runs the BMCs and the NetBox of the box, and plans its racks there.
 func (s *Stack) box(ctx context.Context, ready func()) error {
-	nb, err := netboxsim.Open(netboxsim.Options{Dir: s.path("netbox"), AdminToken: s.set.NetBoxAdmin})
+	rules := &sim.Faults{}
+	nb, err := netboxsim.Open(netboxsim.Options{Dir: s.path("netbox"), AdminToken: s.set.NetBoxAdmin, Faults: rules})
 	if err != nil {
 		return err
 	}
@@ -113,13 +149,17 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 		<-ctx.Done()
 		return srv.Close()
 	})
-	if err := netboxload.LoadRack(ctx, "http://"+s.set.NetBox, s.set.NetBoxAdmin, s.rack); err != nil {
-		return errors.Join(err, srv.Close())
+	var machines []sim.MachineSpec
+	for _, rack := range s.Racks() {
+		if err := netboxload.LoadRack(ctx, "http://"+s.set.NetBox, s.set.NetBoxAdmin, rack); err != nil {
+			return errors.Join(err, srv.Close())
+		}
+		machines = append(machines, rack.Machines()...)
 	}
 	g.Go(func() error {
 		return sim.Run(ctx, sim.Options{
-			Dir: s.path("box"), Machines: s.rack.Machines(), Port: s.set.BMCPort, Admin: s.set.BoxAdmin,
-			Speed: s.set.Speed, Latency: s.set.Latency, Logger: s.log,
+			Dir: s.path("box"), Machines: machines, Port: s.set.BMCPort, Admin: s.set.BoxAdmin,
+			Speed: s.set.Speed, Latency: s.set.Latency, Logger: s.log, Faults: rules,
 		}, func(*sim.Box) { ready() })
 	})
 	return g.Wait()
@@ -191,13 +231,35 @@ func (s *Stack) Up(ctx context.Context, ready func()) error {
 // Options are how a stack is made.
 type Options struct {
 	Dir     string
-	Rack    sim.Rack // zero: sim.DefaultRack
-	Speed   float64  // of the box; 0: 20
-	Latency float64  // of the box's BMCs, 1: as real ones
-	Faster  int      // hurries the product's waits, see workflows.Timing.Faster; 0: 10
-	Log     *slog.Logger
-	Said    io.Writer // what the product's programs log; nil: nowhere
+	Rack    sim.Rack   // zero: sim.DefaultRack
+	More    []sim.Rack // further racks of its site
+	Speed   float64    // of the box; 0: 20
+	Latency float64    // of the box's BMCs, 1: as real ones
+	Faster  int        // hurries the product's waits, see workflows.Timing.Faster; 0: 10
+	// Engine runs part temporal; nil: this process does not. It is a parameter so that what only looks
+	// at a stack, such as a test, does not have a Temporal server linked in.
+	Engine Engine
+	// TemporalStore is where Temporal keeps its own: StoreSQLite (where empty) or StorePostgres.
+	TemporalStore string
+	Log           *slog.Logger
+	Said          io.Writer // what the product's programs log; nil: nowhere
 }
+
+// Engine starts a Temporal server with our namespace, and gives what stops it.
+type Engine func(context.Context, EngineOptions) (stop func() error, err error)
+
+// EngineOptions say what an Engine runs on: a file, or a PostgreSQL in which its user may make databases.
+type EngineOptions struct {
+	File     string
+	Database *url.URL
+	Ports    [4]int
+}
+
+// Where Temporal keeps its own.
+const (
+	StoreSQLite   = "sqlite"   // a file
+	StorePostgres = "postgres" // databases of the cluster that has our tables, as in production
+)
 
 // DefaultDir is where a stack lives when nobody says: for root outside of root's home, where
 // PostgreSQL's user may go.

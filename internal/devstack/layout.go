@@ -37,6 +37,8 @@ type Stack struct {
 	rack sim.Rack
 	log  *slog.Logger
 	said io.Writer
+
+	engine Engine // nil: part temporal cannot run in this process
 }
 
 type settings struct {
@@ -50,8 +52,11 @@ type settings struct {
 	Speed         float64 `json:"speed"`
 	Latency       float64 `json:"latency"`
 	Faster        int     `json:"faster"`
+	TemporalStore string  `json:"temporal_store,omitempty"` // empty: sqlite
+	PostgresPort  int     `json:"postgres_port,omitempty"`  // for Temporal on PostgreSQL
 	// Rack is what the box runs, so that a part in a process of its own runs the same.
-	Rack sim.Rack `json:"rack"`
+	Rack sim.Rack   `json:"rack"`
+	More []sim.Rack `json:"more_racks,omitempty"`
 }
 
 // Open makes the folder, or goes on with the one that is there.
@@ -66,7 +71,7 @@ func Open(o Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{dir: dir, log: o.Log, said: o.Said}
+	s := &Stack{dir: dir, log: o.Log, said: o.Said, engine: o.Engine}
 	if s.said == nil {
 		s.said = io.Discard
 	}
@@ -101,20 +106,24 @@ func newSettings(o Options) (settings, error) {
 	if _, err := rand.Read(token); err != nil {
 		return settings{}, err
 	}
-	set := settings{NetBoxAdmin: hex.EncodeToString(token), Speed: o.Speed, Latency: o.Latency, Faster: o.Faster, Rack: o.Rack}
+	set := settings{NetBoxAdmin: hex.EncodeToString(token), Speed: o.Speed, Latency: o.Latency, Faster: o.Faster, Rack: o.Rack, More: o.More, TemporalStore: o.TemporalStore}
+	if s := o.TemporalStore; s != "" && s != StoreSQLite && s != StorePostgres {
+		return set, fmt.Errorf("store of Temporal %q: use %s or %s", s, StoreSQLite, StorePostgres)
+	}
 	if set.Speed == 0 {
 		set.Speed = 20
 	}
 	if set.Faster == 0 {
 		set.Faster = 10
 	}
-	ports, err := freePorts(9)
+	ports, err := freePorts(10)
 	if err != nil {
 		return set, err
 	}
 	local := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	set.NetBox, set.API, set.Serve, set.BoxAdmin, set.BMCPort = local(ports[0]), local(ports[1]), local(ports[2]), local(ports[3]), ports[4]
 	copy(set.TemporalPorts[:], ports[5:])
+	set.PostgresPort = ports[9]
 	return set, nil
 }
 
@@ -161,11 +170,26 @@ func (s *Stack) NetBox() (url, adminToken string) { return "http://" + s.set.Net
 // BoxAdmin is the URL of the box's admin API.
 func (s *Stack) BoxAdmin() string { return "http://" + s.set.BoxAdmin }
 
+// BMCPort is the port of every Redfish BMC of the site.
+func (s *Stack) BMCPort() int { return s.set.BMCPort }
+
 // AdminToken is the file of the administrator's API token.
 func (s *Stack) AdminToken() string { return s.path("conf", "admin-token") }
 
-// Rack is what the box runs.
+// Rack is the first rack that the box runs.
 func (s *Stack) Rack() sim.Rack { return s.rack }
+
+// Racks are all racks of the box.
+func (s *Stack) Racks() []sim.Rack { return append([]sim.Rack{s.rack}, s.set.More...) }
+
+// Servers lists the machines of all racks of the box.
+func (s *Stack) Servers() []sim.PlannedDevice {
+	var out []sim.PlannedDevice
+	for _, r := range s.Racks() {
+		out = append(out, r.Servers()...)
+	}
+	return out
+}
 
 // write puts settings, keys, profiles and the configuration in place. Keys that are there are kept.
 func (s *Stack) write() error {
@@ -200,9 +224,11 @@ func (s *Stack) write() error {
 // config is the configuration file: what a real one looks like, with everything on this machine.
 func (s *Stack) config() string {
 	var oob []string
-	for _, p := range s.rack.Prefixes {
-		if p.Role == "oob" {
-			oob = append(oob, p.Prefix.String())
+	for _, rack := range s.Racks() {
+		for _, p := range rack.Prefixes {
+			if p.Role == "oob" {
+				oob = append(oob, p.Prefix.String())
+			}
 		}
 	}
 	return fmt.Sprintf(`# Written by cagenut-dev at every start.

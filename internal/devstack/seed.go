@@ -130,7 +130,7 @@ func (s *Stack) Replan(ctx context.Context) error {
 func (s *Stack) manifest() []byte {
 	var b bytes.Buffer
 	b.WriteString("serial,mac,user,password\n")
-	for _, d := range s.rack.Servers() {
+	for _, d := range s.Servers() {
 		mac := ""
 		for _, i := range d.Interfaces {
 			if i.Mgmt {

@@ -3,6 +3,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -19,6 +20,19 @@ func TestEveryCodeHasAClassAndARemedy(t *testing.T) {
 	}
 	if got := ClassOf("never heard of"); got != Wait {
 		t.Errorf("an unknown code is %s: it must wait for a person", got)
+	}
+}
+
+// A plan is frozen: where NetBox or the profile may be wrong, a retry alone leads in a circle.
+func TestRemediesOfWhatStandsInThePlan(t *testing.T) {
+	for _, c := range []Code{Conflict, Incomplete, NoProfile, IdentityMismatch, DuplicateSerial, BadCredentials, NoSecret, Unsupported,
+		Rejected, OutsidePrefixes, Downgrade, NotConverged, Differs, OutsidePlan, Drift} {
+		if r := Remedy(c); !strings.Contains(r, "`cagenut op abort`") || !strings.Contains(r, "install again") {
+			t.Errorf("%s: %q does not say that the operation is aborted and planned anew", c, r)
+		}
+	}
+	if r := Remedy(BadCredentials); !strings.Contains(r, "serial") {
+		t.Errorf("bad_credentials: %q does not say that passwords go by serial", r)
 	}
 }
 

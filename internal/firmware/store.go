@@ -131,6 +131,18 @@ func (s *Store) Verify(ctx context.Context, sum string) error {
 	return nil
 }
 
+// Remove deletes a file. One that is not there is success.
+func (s *Store) Remove(sum string) error {
+	path, err := s.path(sum)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("firmware: %w", err)
+	}
+	return nil
+}
+
 // syncDir makes a rename durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

@@ -55,12 +55,18 @@ type Progress struct {
 	Percent int    `json:"percent"` // -1: unknown
 }
 
-// Evidence is what a step leaves as proof. Data over 32 KiB is put into the evidence store by
-// whoever makes it, and Data is then {"sha256": ..., "size": ...}.
+// Evidence is what a step leaves as proof. The store keeps Data over 32 KiB apart: where evidence is
+// read with its run, Data is then {"sha256": ..., "size": ...} and Blob says so.
 type Evidence struct {
 	Kind  string          `json:"kind"` // e.g. identity, sel, bios-diff, hardware
 	Title string          `json:"title"`
 	Data  json.RawMessage `json:"data"`
+
+	// Set where evidence is read, never where it is made.
+	Attempt int       `json:"attempt,omitempty"`
+	At      time.Time `json:"at,omitzero"`
+	Digest  string    `json:"digest,omitempty"` // SHA-256 of the canonical JSON of the whole data; the audit chain names it
+	Blob    string    `json:"blob,omitempty"`   // SHA-256 under which the data is to be had, when it is large
 }
 
 // Known is what Cagenut keeps about an asset's BMC between steps and operations. It holds

@@ -47,9 +47,10 @@ type Summary struct {
 	Ticket  string        `json:"ticket"`
 	Hash    string        `json:"plan_hash"`
 	Window  int           `json:"window"`
-	Sites   []string      `json:"sites"`  // slugs, sorted
-	Assets  int           `json:"assets"` // how many
-	Counts  map[State]int `json:"counts"` // of the runs, by state
+	Sites   []string      `json:"sites"`          // slugs, sorted
+	Assets  int           `json:"assets"`         // how many
+	Counts  map[State]int `json:"counts"`         // of the runs, by state
+	Held    bool          `json:"held,omitempty"` // the whole is paused: no queued run is started
 	Created time.Time     `json:"created"`
 	Started time.Time     `json:"started,omitzero"`
 	Ended   time.Time     `json:"ended,omitzero"`
@@ -92,8 +93,20 @@ type Step struct {
 	Summary     string       `json:"summary,omitempty"`
 	Writes      []plan.Write `json:"writes,omitempty"` // really made
 	Evidence    []Evidence   `json:"evidence,omitempty"`
+	Attempts    []Attempt    `json:"attempts,omitempty"` // all of them, the current one too
 	Started     time.Time    `json:"started,omitzero"`
 	Ended       time.Time    `json:"ended,omitzero"`
+}
+
+// Attempt is one try of a step with how it ended.
+type Attempt struct {
+	Number  int          `json:"number"` // from 1
+	State   StepState    `json:"state"`
+	Rounds  int          `json:"rounds,omitempty"`
+	Error   *fault.Error `json:"error,omitempty"`
+	Summary string       `json:"summary,omitempty"`
+	Started time.Time    `json:"started"`
+	Ended   time.Time    `json:"ended,omitzero"`
 }
 
 // Event is one thing that happened, in the order in which the store saw it.
@@ -129,6 +142,8 @@ type Holder struct {
 	Asset     asset.Ref `json:"asset"` // as the plan froze it
 	State     State     `json:"state"` // of the run
 	Actor     string    `json:"actor"`
+	Step      string    `json:"-"` // the current one
+	Account   string    `json:"-"` // of the BMC, as the plan froze it
 }
 
 // InstallHistory is what our own records tell of an asset's past.
@@ -225,8 +240,20 @@ type AuditEntry struct {
 	Action    string    `json:"action"`  // e.g. token.create, operation.pause
 	Subject   string    `json:"subject"` // what it was done to
 	Operation ID        `json:"operation,omitempty"`
+	Asset     asset.ID  `json:"asset,omitempty"`
 	Request   string    `json:"request,omitempty"` // request ID
 	Detail    string    `json:"detail,omitempty"`  // JSON or a sentence; never a secret
+	Seq       int64     `json:"seq,omitempty"`     // its place in the chain; 0: not yet chained
+}
+
+// AuditFilter selects rows of the audit log. The zero AuditFilter selects the newest.
+type AuditFilter struct {
+	Operation ID
+	Actor     string
+	Since     time.Time
+	Chain     bool  // chained rows only, in the chain's order: for exports in pieces
+	After     int64 // with Chain: rows behind this place
+	Limit     int   // 0: 100; at most 10,000
 }
 
 // AuditReport is the outcome of verifying the audit chain against its signed head.
@@ -235,5 +262,6 @@ type AuditReport struct {
 	Unsealed int64     `json:"unsealed"` // inserted and not yet chained
 	Head     string    `json:"head"`     // hash of the last chained row
 	SignedAt time.Time `json:"signed_at,omitzero"`
-	Problems []string  `json:"problems"` // empty: the chain is whole
+	Problems []string  `json:"problems"`           // empty: the chain is whole
+	Restores []string  `json:"restores,omitempty"` // restored databases that were accepted, with what was lost
 }

@@ -123,6 +123,10 @@ type BMC struct {
 	Protocol string `json:"protocol"`
 	Address  string `json:"address"` // host or host:port
 	Account  string `json:"account"`
+	// System is the Redfish Id of the asset's system on a BMC that serves several; empty: found by serial.
+	System         string `json:"system,omitempty"`
+	OldCiphers     bool   `json:"old_ciphers,omitempty"`     // see profile.BMC
+	PasswordLength int    `json:"password_length,omitempty"` // of passwords to make; 0: 20
 }
 
 // Plan is the frozen work of one operation.

@@ -83,6 +83,28 @@ type WantBIOS struct {
 type WantHardware struct {
 	Hardware profile.Hardware `json:"hardware"`
 	MACs     []WantMAC        `json:"macs,omitempty"`
+	// NotJudged names what the profile and NetBox ask for and the BMC's protocol cannot tell.
+	NotJudged []string `json:"not_judged,omitempty"`
+}
+
+// Named lists in words what is asked for.
+func (w WantHardware) Named() []string {
+	h := w.Hardware
+	var out []string
+	for _, n := range []struct {
+		what  string
+		asked bool
+	}{
+		{"CPUs", h.CPUs > 0 || h.CPUModel != ""}, {"GPUs", h.GPUs > 0}, {"memory", h.MemoryGiB > 0 || h.DIMMs > 0},
+		{"drives", len(h.Drives) > 0}, {"volumes", len(h.Volumes) > 0}, {"NIC ports", h.NICPorts > 0},
+		{"power supplies", h.PowerSupplies > 0}, {"health", h.Health != ""}, {"Secure Boot", h.SecureBoot != nil},
+		{"TPM", h.TPM != ""}, {"MACs", len(w.MACs) > 0},
+	} {
+		if n.asked {
+			out = append(out, n.what)
+		}
+	}
+	return out
 }
 
 // WantMAC is a MAC address that NetBox expects, with the interface that it is entered on.

@@ -263,7 +263,7 @@ func (s *Store) OperationByKey(ctx context.Context, actor, key string) (id opera
 // CurrentHolders gives the holders of those assets that are held.
 func (s *Store) CurrentHolders(ctx context.Context, ids []asset.ID) (map[asset.ID]operation.Holder, error) {
 	rows, err := s.pool.Query(ctx, `
-		select r.operation, r.asset, r.name, r.serial, r.site, r.rack, r.state, o.actor
+		select r.operation, r.asset, r.name, r.serial, r.site, r.rack, r.state, o.actor, r.step, coalesce(r.target #>> '{bmc,account}', '')
 		from run r join operation o on o.id = r.operation
 		where r.asset = any($1) and r.state not in ('done', 'aborted', 'failed')`, ids)
 	if err != nil {
@@ -272,7 +272,7 @@ func (s *Store) CurrentHolders(ctx context.Context, ids []asset.ID) (map[asset.I
 	out := map[asset.ID]operation.Holder{}
 	var h operation.Holder
 	_, err = pgx.ForEachRow(rows, []any{&h.Operation, &h.Asset.ID, &h.Asset.Name, &h.Asset.Serial, &h.Asset.Site,
-		&h.Asset.Rack, &h.State, &h.Actor}, func() error {
+		&h.Asset.Rack, &h.State, &h.Actor, &h.Step, &h.Account}, func() error {
 		out[h.Asset.ID] = h
 		return nil
 	})

@@ -31,7 +31,7 @@ func TestCreateOperationStoresAllOfIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want2 := map[asset.ID]operation.Holder{1: {Operation: op, Asset: target(1).Asset, State: operation.Queued, Actor: "ada"}}
+	want2 := map[asset.ID]operation.Holder{1: {Operation: op, Asset: target(1).Asset, State: operation.Queued, Actor: "ada", Account: "root"}}
 	if diff := cmp.Diff(want2, holders); diff != "" {
 		t.Errorf("holders (-want +got):\n%s", diff)
 	}

@@ -26,7 +26,7 @@ func (s *Store) Audit(ctx context.Context, e operation.AuditEntry) error {
 	}
 	return s.inTx(ctx, "audit "+e.Action, func(tx pgx.Tx) error {
 		b := &pgx.Batch{}
-		queueAudit(b, e, 0)
+		queueAudit(b, e, e.Asset)
 		if e.Operation != "" {
 			b.Queue(`insert into event (at, operation, asset, run_seq, site, body)
 				select $2, id, 0, 0, '', jsonb_build_object('at', $2::timestamptz, 'operation', id, 'kind', 'command', 'state', state,

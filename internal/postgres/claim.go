@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -17,40 +18,50 @@ var _ activities.Store = (*Store)(nil)
 
 // Claim moves a run from queued to running for one workflow run, and gives its part of the plan.
 // The same workflow run may claim again. Another one's claim, also of a run that has ended, is
-// fault.Locked; a run that was aborted before it was claimed is fault.Aborted.
+// fault.Locked; a run that was aborted before it was claimed is fault.Aborted. A plan that is not the
+// one that was approved (approved.go) is fault.OutsidePlan: the run ends as failed and nothing is done.
 func (s *Store) Claim(ctx context.Context, c activities.ClaimRequest) (activities.Claim, error) {
 	what := fmt.Sprintf("claim asset %s for %s", c.Asset, c.Operation)
 	if c.RunID == "" {
 		return activities.Claim{}, fault.New(fault.Invalid, "%s: run ID is empty", what)
 	}
 	var out activities.Claim
+	var changed *fault.Error
 	err := s.inTx(ctx, what, func(tx pgx.Tx) error {
-		out = activities.Claim{}
+		out, changed = activities.Claim{}, nil
 		var state operation.State
-		var holder string
+		var holder, target string
 		err := tx.QueryRow(ctx, `
-			select r.state, r.run_id, r.seq, r.target, o.plan_hash
+			select r.state, r.run_id, r.seq, r.target::text, o.plan_hash
 			from run r join operation o on o.id = r.operation
 			where r.operation = $1 and r.asset = $2 for update of r`, c.Operation, c.Asset).
-			Scan(&state, &holder, &out.LastSeq, &out.Target, &out.Hash)
+			Scan(&state, &holder, &out.LastSeq, &target, &out.Hash)
 		if noRows(err) {
 			return fault.New(fault.NotFound, "%s: that operation has no such asset", what)
 		}
 		if err != nil {
 			return err
 		}
-		if out.Known, err = knownOf(ctx, tx, out.Target.Asset); err != nil {
-			return err
-		}
 		switch {
 		case holder == c.RunID:
-			return nil
 		case state == operation.Aborted && holder == "":
 			return fault.New(fault.Aborted, "%s: it was aborted before it began", what)
 		case state != operation.Queued:
 			e := fault.New(fault.Locked, "%s: workflow run %s has claimed it (%s)", what, holder, state)
 			e.Holder = string(c.Operation)
 			return e
+		}
+		if changed, err = s.approved(ctx, tx, what, c.Operation, c.Asset, out.Hash, target); err != nil {
+			return err
+		}
+		if changed != nil {
+			return s.refuseRun(ctx, tx, c, changed)
+		}
+		if err := json.Unmarshal([]byte(target), &out.Target); err != nil {
+			return fault.Wrap(err, fault.Internal, "%s: its part of the plan: %v", what, err)
+		}
+		if out.Known, err = knownOf(ctx, tx, out.Target.Asset); err != nil || holder == c.RunID {
+			return err
 		}
 		b := &pgx.Batch{}
 		b.Queue(`update run set state = 'running', run_id = $3, started = now(), updated = now()
@@ -62,6 +73,9 @@ func (s *Store) Claim(ctx context.Context, c activities.ClaimRequest) (activitie
 		}
 		return send(ctx, tx, b)
 	})
+	if err == nil && changed != nil {
+		err = changed
+	}
 	if err != nil {
 		return activities.Claim{}, err
 	}

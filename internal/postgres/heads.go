@@ -27,10 +27,22 @@ type Head struct {
 	At        time.Time `json:"at"`
 	Key       string    `json:"key"`       // public key, in hex
 	Signature string    `json:"signature"` // Ed25519 over signedText, in base64
+	Lost      *Lost     `json:"lost,omitempty"`
+}
+
+// Lost says that an older database was restored and accepted (restore.go): the rows from From on that
+// were signed before this head are gone. Row Seq of this head says so in the chain itself.
+type Lost struct {
+	From int64  `json:"from"`
+	To   int64  `json:"to"`   // the last one that was signed; 0: the head file was lost, and it is not known
+	Hash string `json:"hash"` // of row To
 }
 
 // signedText is what a head's signature covers.
 func (h Head) signedText() []byte {
+	if l := h.Lost; l != nil {
+		return fmt.Appendf(nil, "cagenut audit head 2\n%d\n%s\n%s\nlost %d %d %s\n", h.Seq, h.Hash, h.At.UTC().Format(time.RFC3339Nano), l.From, l.To, l.Hash)
+	}
 	return fmt.Appendf(nil, "cagenut audit head 1\n%d\n%s\n%s\n", h.Seq, h.Hash, h.At.UTC().Format(time.RFC3339Nano))
 }
 
@@ -109,6 +121,11 @@ func (k *AuditKeeper) last() (Head, bool, error) {
 
 // add signs a head and adds it to the file, unless the file is as far already.
 func (k *AuditKeeper) add(seq int64, hash []byte, at time.Time) error {
+	return k.append(Head{Seq: seq, Hash: hex.EncodeToString(hash), At: at.UTC()})
+}
+
+// append signs a head and adds it to the file. Only a head that says what was lost goes back.
+func (k *AuditKeeper) append(h Head) error {
 	lock, err := os.OpenFile(k.path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, "audit head file: %v", err)
@@ -121,10 +138,10 @@ func (k *AuditKeeper) add(seq int64, hash []byte, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	if n := len(heads); n > 0 && heads[n-1].Seq >= seq {
+	if n := len(heads); n > 0 && heads[n-1].Seq >= h.Seq && h.Lost == nil {
 		return nil
 	}
-	h := Head{Seq: seq, Hash: hex.EncodeToString(hash), At: at.UTC(), Key: hex.EncodeToString(k.Public())}
+	h.Key = hex.EncodeToString(k.Public())
 	h.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(k.key, h.signedText()))
 	heads = append(heads, h)
 	raw, err := json.MarshalIndent(headFile{heads[max(0, len(heads)-keptHeads):]}, "", " ")

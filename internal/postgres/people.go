@@ -88,34 +88,42 @@ func (s *Store) Authenticate(ctx context.Context, sum [32]byte, now time.Time) (
 	return t, nil
 }
 
-// SaveHeartbeat keeps the last heartbeat of a worker; one that is older than the last is ignored.
-func (s *Store) SaveHeartbeat(ctx context.Context, h operation.Heartbeat) error {
-	if h.Worker == "" || h.At.IsZero() {
-		return fault.New(fault.Invalid, "heartbeat: needs the worker's name (has %q) and the time at which it came", h.Worker)
+// SaveHeartbeat keeps the last heartbeat of a worker, by site and name, and gives how far the worker's
+// clock is ahead of PostgreSQL's. That clock is the one which all programs share: a central worker, too,
+// is measured by another's clock than its own.
+func (s *Store) SaveHeartbeat(ctx context.Context, h operation.Heartbeat) (skew time.Duration, err error) {
+	if h.Worker == "" || h.Clock.IsZero() {
+		return 0, fault.New(fault.Invalid, "heartbeat: needs the worker's name (has %q) and its clock", h.Worker)
 	}
+	h.At, h.SkewMS = time.Time{}, 0 // columns say the one, the row's own time and the clock the other
 	body, err := jsonOf(h)
 	if err != nil {
-		return fault.Wrap(err, fault.Invalid, "heartbeat of %s: %v", h.Worker, err)
+		return 0, fault.Wrap(err, fault.Invalid, "heartbeat of %s: %v", h.Worker, err)
 	}
-	_, err = s.pool.Exec(ctx, `insert into heartbeat (worker, site, at, body) values ($1, $2, $3, $4)
-		on conflict (worker) do update set site = excluded.site, at = excluded.at, body = excluded.body
-		where heartbeat.at <= excluded.at`, clean(h.Worker), clean(h.Site), h.At, body)
-	return translate("heartbeat of "+h.Worker, err)
+	var at time.Time
+	err = s.pool.QueryRow(ctx, `insert into heartbeat (worker, site, at, body) values ($1, $2, clock_timestamp(), $3)
+		on conflict (site, worker) do update set at = excluded.at, body = excluded.body
+		returning at`, clean(h.Worker), clean(h.Site), body).Scan(&at)
+	return h.Clock.Sub(at), translate("heartbeat of "+h.Worker, err)
 }
 
-// Heartbeats gives the last heartbeat of each worker that was seen within a week, by site and name.
+// Heartbeats gives the last heartbeat of each worker that was seen within a week, by site and name. At
+// is told by this process's clock, so that an age computed from it is right whatever PostgreSQL's says.
 func (s *Store) Heartbeats(ctx context.Context) ([]operation.Heartbeat, error) {
-	rows, err := s.pool.Query(ctx, `select body from heartbeat where at > now() - interval '7 days' order by site, worker`)
+	rows, err := s.pool.Query(ctx, `select body, at, clock_timestamp() from heartbeat where at > now() - interval '7 days' order by site, worker`)
 	if err != nil {
 		return nil, translate("heartbeats", err)
 	}
 	out := []operation.Heartbeat{}
 	var body []byte
-	_, err = pgx.ForEachRow(rows, []any{&body}, func() error {
+	var at, theirs time.Time
+	_, err = pgx.ForEachRow(rows, []any{&body, &at, &theirs}, func() error {
 		var h operation.Heartbeat
 		if err := json.Unmarshal(body, &h); err != nil {
 			return err
 		}
+		h.SkewMS = h.Clock.Sub(at).Milliseconds()
+		h.At = time.Now().Add(at.Sub(theirs)).UTC()
 		out = append(out, h)
 		return nil
 	})

@@ -80,26 +80,48 @@ func TestCreateTokenInvalid(t *testing.T) {
 
 func TestHeartbeats(t *testing.T) {
 	s := pgtest.New(t)
-	now := time.Now().UTC().Truncate(time.Second)
-	beat := func(worker, site string, at time.Time) operation.Heartbeat {
-		h := operation.Heartbeat{Worker: worker, Site: site, Version: "1.0", Queue: "site-" + site, Steps: []string{"bios/1"}, Clock: at, At: at, SkewMS: 3}
-		if err := s.SaveHeartbeat(t.Context(), h); err != nil {
+	// By PostgreSQL's clock, whatever the worker says of itself: a central worker's, too.
+	beat := func(worker, site string, off time.Duration) operation.Heartbeat {
+		clock := time.Now().UTC().Add(off)
+		h := operation.Heartbeat{Worker: worker, Site: site, Version: "1.0", Queue: "site-" + site, Steps: []string{"bios/1"}, Clock: clock, At: clock}
+		skew, err := s.SaveHeartbeat(t.Context(), h)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if (skew - off).Abs() > 10*time.Second {
+			t.Errorf("skew of %s in %s is %s, want about %s", worker, site, skew, off)
 		}
 		return h
 	}
-	b := beat("b", "ams01", now)
-	beat("b", "ams01", now.Add(-time.Minute)) // came late
-	a := beat("a", "fra01", now)
-	beat("gone", "ams01", now.Add(-8*24*time.Hour))
+	beat("w1", "ams01", -time.Hour)
+	b := beat("w1", "ams01", time.Hour)
+	a := beat("w1", "fra01", 0) // another site's, named alike
+	c := beat("w1", "", -time.Minute)
+	beat("gone", "ams01", 0)
+	execSQL(t, s, `update heartbeat set at = at - interval '8 days' where worker = 'gone'`)
 	got, err := s.Heartbeats(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]operation.Heartbeat{b, a}, got); diff != "" {
+	var skews []time.Duration
+	for i := range got {
+		if age := time.Since(got[i].At); age < -time.Second || age > time.Minute {
+			t.Errorf("%s of %s came %s ago, want a moment", got[i].Worker, got[i].Site, age)
+		}
+		skews = append(skews, (time.Duration(got[i].SkewMS) * time.Millisecond).Round(time.Minute))
+		got[i].At, got[i].SkewMS = time.Time{}, 0
+	}
+	for _, h := range []*operation.Heartbeat{&a, &b, &c} {
+		h.At = time.Time{}
+	}
+	if diff := cmp.Diff([]operation.Heartbeat{c, b, a}, got); diff != "" {
 		t.Errorf("heartbeats (-want +got):\n%s", diff)
 	}
-	wantCode(t, s.SaveHeartbeat(t.Context(), operation.Heartbeat{At: now}), fault.Invalid)
+	if diff := cmp.Diff([]time.Duration{-time.Minute, time.Hour, 0}, skews); diff != "" {
+		t.Errorf("skews (-want +got):\n%s", diff)
+	}
+	_, err = s.SaveHeartbeat(t.Context(), operation.Heartbeat{Clock: noon})
+	wantCode(t, err, fault.Invalid)
 }
 
 func TestFirmware(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 const proofLimit = 100
 
 const summaryColumns = `o.id, o.kind, o.until, o.state, o.actor, o.reason, o.ticket, o.plan_hash, o.run_window, o.sites,
-	o.created, o.started, o.ended, o.queued, o.running, o.paused, o.waiting, o.away, o.done, o.aborted, o.failed`
+	o.created, o.started, o.ended, o.queued, o.running, o.paused, o.waiting, o.away, o.done, o.aborted, o.failed, o.held`
 
 func scanSummary(row pgx.CollectableRow) (operation.Summary, error) {
 	var s operation.Summary
@@ -31,6 +31,7 @@ func scanSummary(row pgx.CollectableRow) (operation.Summary, error) {
 	for i := range n {
 		into = append(into, &n[i])
 	}
+	into = append(into, &s.Held)
 	if err := row.Scan(into...); err != nil {
 		return s, err
 	}
@@ -74,8 +75,8 @@ func (s *Store) ListOperations(ctx context.Context, f operation.Filter) ([]opera
 	return out, translate("list operations", err)
 }
 
-// GetOperation gives an operation with its runs, by asset name, and their steps. Writes and evidence
-// are with the steps of an operation of at most 100 runs; GetRun gives them for any run.
+// GetOperation gives an operation with its runs, by asset name, and their steps. Writes, evidence and
+// attempts are with the steps of an operation of at most 100 runs; GetRun gives them for any run.
 func (s *Store) GetOperation(ctx context.Context, id operation.ID) (operation.Detail, error) {
 	what := "operation " + string(id)
 	rows, err := s.pool.Query(ctx, `select `+summaryColumns+` from operation o where o.id = $1`, id)
@@ -111,7 +112,7 @@ func (s *Store) startError(ctx context.Context, id operation.ID) (*fault.Error, 
 	return fault.New(fault.EngineAway, "not started yet: %s", last), nil
 }
 
-// GetRun gives one run with its steps, writes and evidence.
+// GetRun gives one run with its steps, writes, evidence and attempts.
 func (s *Store) GetRun(ctx context.Context, id operation.ID, a asset.ID) (operation.Run, error) {
 	what := fmt.Sprintf("run of asset %s in %s", a, id)
 	runs, err := s.runs(ctx, runQuery{where: `r.operation = $1 and r.asset = $2`, order: `r.asset`, args: []any{id, a}, proof: true})
@@ -138,7 +139,7 @@ type runQuery struct {
 	where, order string
 	limit        int // 0: all
 	args         []any
-	proof        bool // with writes and evidence
+	proof        bool // with writes, evidence and attempts
 }
 
 type runKey struct {
@@ -234,19 +235,37 @@ func (s *Store) addSteps(ctx context.Context, runs []operation.Run, proof bool) 
 		return err
 	}
 	var e operation.Evidence
-	rows, err = s.pool.Query(ctx, `select e.operation, e.asset, e.step, e.kind, e.title, e.data::text
+	rows, err = s.pool.Query(ctx, `select e.operation, e.asset, e.step, e.kind, e.title, e.data::text, e.attempt, e.at, e.digest, coalesce(e.blob, '')
 		from evidence e `+these+` order by e.id`, ops, ids)
 	if err != nil {
 		return err
 	}
 	var data string
-	_, err = pgx.ForEachRow(rows, []any{&k.op, &k.id, &name, &e.Kind, &e.Title, &data}, func() error {
-		e.Data = json.RawMessage(data)
+	if _, err = pgx.ForEachRow(rows, []any{&k.op, &k.id, &name, &e.Kind, &e.Title, &data, &e.Attempt, &e.At, &e.Digest, &e.Blob}, func() error {
+		e.Data, e.At = json.RawMessage(data), e.At.UTC()
 		st := find(name)
 		st.Evidence = append(st.Evidence, e)
 		return nil
-	})
-	return err
+	}); err != nil {
+		return err
+	}
+	rows, err = s.pool.Query(ctx, `select a.operation, a.asset, a.step, a.attempt, a.state, a.rounds, a.error, a.summary, a.started, a.ended
+		from step_attempt a `+these+` order by a.attempt`, ops, ids)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		var a operation.Attempt // new each time: its error is a pointer
+		var ended *time.Time
+		if err := rows.Scan(&k.op, &k.id, &name, &a.Number, &a.State, &a.Rounds, &a.Error, &a.Summary, &a.Started, &ended); err != nil {
+			rows.Close()
+			return err
+		}
+		a.Started, a.Ended = a.Started.UTC(), timeOf(ended)
+		st := find(name)
+		st.Attempts = append(st.Attempts, a)
+	}
+	return rows.Err()
 }
 
 // GetPlan gives the plan of an operation as it was accepted. A plan that is not what its hash says

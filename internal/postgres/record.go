@@ -48,7 +48,11 @@ func (s *Store) Record(ctx context.Context, t operation.Transition) error {
 			return err
 		}
 		b := &pgx.Batch{}
-		if err := queueTransition(b, what, run, t); err != nil {
+		queue := queueTransition
+		if t.Seq == operation.SeqLost { // nobody is left to tell what became of the steps
+			queue = queueEndedRun
+		}
+		if err := queue(b, what, run, t); err != nil {
 			return err
 		}
 		if t.Learned != nil {
@@ -57,14 +61,19 @@ func (s *Store) Record(ctx context.Context, t operation.Transition) error {
 			}
 		}
 		if t.State.Ended() {
-			// Runs after the trigger has given the operation its state.
-			b.Queue(`insert into event (at, operation, asset, run_seq, site, body)
-				select $2, id, 0, 0, '', jsonb_build_object('at', $2::timestamptz, 'operation', id, 'kind', 'ended', 'state', state,
-					'text', 'ended: ' || done || ' done, ' || aborted || ' aborted, ' || failed || ' failed')
-				from operation where id = $1 and ended is not null`, t.Operation, t.At)
+			queueEnd(b, t)
 		}
 		return send(ctx, tx, b)
 	})
+}
+
+// queueEnd tells of the operation's end when the run was its last. It runs after the trigger has given
+// the operation its state.
+func queueEnd(b *pgx.Batch, t operation.Transition) {
+	b.Queue(`insert into event (at, operation, asset, run_seq, site, body)
+		select $2, id, 0, 0, '', jsonb_build_object('at', $2::timestamptz, 'operation', id, 'kind', 'ended', 'state', state,
+			'text', 'ended: ' || done || ' done, ' || aborted || ' aborted, ' || failed || ' failed')
+		from operation where id = $1 and ended is not null`, t.Operation, t.At)
 }
 
 func queueTransition(b *pgx.Batch, what string, run runRow, t operation.Transition) error {
@@ -80,11 +89,6 @@ func queueTransition(b *pgx.Batch, what string, run runRow, t operation.Transiti
 			ended = case when $9 then $8::timestamptz end
 		where operation = $1 and asset = $2`,
 		t.Operation, t.Asset, t.Seq, t.State, t.Step, failure, left, t.At, t.State.Ended())
-	if t.Seq == operation.SeqLost { // nobody is left to tell what became of the steps
-		b.Queue(`update step set state = $3, ended = $4
-			where operation = $1 and asset = $2 and state in ($5, $6, $7)`, t.Operation, t.Asset,
-			operation.StepAborted, t.At, operation.StepPending, operation.StepRunning, operation.StepParked)
-	}
 	digests := make(map[string][]proof)
 	for _, c := range t.Steps {
 		proofs, err := queueStep(b, what, t, c)
@@ -185,28 +189,39 @@ func queueEvidence(b *pgx.Batch, t operation.Transition, c operation.StepChange,
 	if err != nil {
 		return proof{}, err
 	}
+	var blob *string
 	if len(data) > inlineLimit {
 		sum := sha256.Sum256(data)
 		name := hex.EncodeToString(sum[:])
+		blob = &name
 		b.Queue(`insert into evidence_blob (sha256, data) values ($1, $2) on conflict do nothing`, name, data)
 		if data, err = json.Marshal(map[string]any{"sha256": name, "size": len(data)}); err != nil {
 			return proof{}, err
 		}
 	}
-	b.Queue(`insert into evidence (operation, asset, step, attempt, kind, title, data, digest, at)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		t.Operation, t.Asset, c.Step, c.Attempt, clean(e.Kind), clean(e.Title), data, digest, t.At)
+	b.Queue(`insert into evidence (operation, asset, step, attempt, kind, title, data, digest, at, blob)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		t.Operation, t.Asset, c.Step, c.Attempt, clean(e.Kind), clean(e.Title), data, digest, t.At, blob)
 	return proof{e.Kind, e.Title, digest}, nil
 }
 
-// EvidenceBlob gives evidence that was too large for its row, by its SHA-256 in hex.
-func (s *Store) EvidenceBlob(ctx context.Context, sha256 string) (json.RawMessage, error) {
+// EvidenceBlob gives evidence that was too large for its row, by its SHA-256 in hex: that of a machine
+// in one of sites, or of any when there are none. What is not what its name says is fault.Internal.
+func (s *Store) EvidenceBlob(ctx context.Context, name string, sites []string) (json.RawMessage, error) {
 	var data []byte
-	err := s.pool.QueryRow(ctx, `select data from evidence_blob where sha256 = $1`, sha256).Scan(&data)
+	err := s.pool.QueryRow(ctx, `select data from evidence_blob b where sha256 = $1 and exists (
+			select from evidence e join run r using (operation, asset)
+			where e.blob = b.sha256 and (cardinality($2::text[]) = 0 or r.site = any($2)))`, name, nonNil(sites)).Scan(&data)
 	if noRows(err) {
-		return nil, fault.New(fault.NotFound, "there is no evidence with SHA-256 %s", sha256)
+		return nil, fault.New(fault.NotFound, "there is no evidence with SHA-256 %s", name)
 	}
-	return data, translate("evidence "+sha256, err)
+	if err != nil {
+		return nil, translate("evidence "+name, err)
+	}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != name {
+		return nil, fault.New(fault.Internal, "evidence %s has another SHA-256: it was changed in the database", name)
+	}
+	return data, nil
 }
 
 // worthAuditing tells whether a transition changed anything but how far a step is.

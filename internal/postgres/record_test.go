@@ -95,6 +95,11 @@ func TestRecordProjectsARun(t *testing.T) {
 		t.Fatal(err)
 	}
 	got.Runs[0].Started, got.Started = time.Time{}, time.Time{} // the database's clock
+	if first := &got.Runs[0].Steps[1].Attempts[0]; first.Error == nil || first.Error.Message != failure.Message {
+		t.Errorf("the first attempt's error is %v, want %v", first.Error, failure)
+	} else {
+		first.Error = nil
+	}
 	want := operation.Detail{
 		Summary: operation.Summary{ID: op, Kind: "install", Until: "hardware", State: operation.Done, Actor: "ada", Reason: "rack r12",
 			Ticket: "DC-42", Hash: got.Hash, Window: 4, Sites: []string{"ams01"}, Assets: 1,
@@ -103,11 +108,16 @@ func TestRecordProjectsARun(t *testing.T) {
 			Operation: op, Asset: target(1).Asset, Profile: "compute@1", State: operation.Done, Seq: 5, Updated: at(5), Ended: at(5),
 			Steps: []operation.Step{
 				{Name: "preflight", Kind: "preflight", Title: "Do preflight", State: operation.StepAlready, Attempt: 1,
-					Summary: "record complete", Started: at(1), Ended: at(2)},
+					Summary: "record complete", Started: at(1), Ended: at(2), Attempts: []operation.Attempt{
+						{Number: 1, State: operation.StepAlready, Summary: "record complete", Started: at(1), Ended: at(2)}}},
 				{Name: "identity", Kind: "identity", Title: "Do identity", State: operation.StepDone, Attempt: 2, Summary: "SN1 proved",
-					Writes:   []plan.Write{write},
-					Evidence: []operation.Evidence{{Kind: "identity", Title: "who it is", Data: json.RawMessage(`{"note": "a�b", "serial": "SN1"}`)}},
-					Started:  at(2), Ended: at(5)},
+					Writes: []plan.Write{write},
+					Evidence: []operation.Evidence{{Kind: "identity", Title: "who it is", Data: json.RawMessage(`{"note": "a�b", "serial": "SN1"}`),
+						Attempt: 2, At: at(5), Digest: "e742ec999b220e2b9407c638ce957df13ea40070fbaa5fced24fe965bbc791f2"}},
+					Attempts: []operation.Attempt{ // the first one's reason is not lost with the second
+						{Number: 1, State: operation.StepParked, Rounds: 2, Started: at(2), Ended: at(3)},
+						{Number: 2, State: operation.StepDone, Summary: "SN1 proved", Started: at(4), Ended: at(5)}},
+					Started: at(2), Ended: at(5)},
 				{Name: "bios", Kind: "bios", Title: "Do bios", State: operation.StepNotApplicable, Summary: "the profile has no BIOS settings"},
 			},
 		}},
@@ -214,12 +224,22 @@ func TestRecordLargeEvidence(t *testing.T) {
 	if err := json.Unmarshal(d.Runs[0].Steps[0].Evidence[0].Data, &ref); err != nil || ref.Size != len(big) {
 		t.Fatalf("evidence = %s, %v, want a reference", d.Runs[0].Steps[0].Evidence[0].Data, err)
 	}
-	blob, err := s.EvidenceBlob(t.Context(), ref.SHA256)
-	if err != nil || string(blob) != string(big) {
-		t.Errorf("EvidenceBlob = %d bytes, %v, want %d", len(blob), err, len(big))
+	if got := d.Runs[0].Steps[0].Evidence[0]; got.Blob != ref.SHA256 || got.Attempt != 1 || got.Digest == "" || got.At.IsZero() {
+		t.Errorf("evidence = %+v, want where it is, its digest and when", got)
 	}
-	_, err = s.EvidenceBlob(t.Context(), "00")
+	for _, sites := range [][]string{nil, {"fra01", "ams01"}} {
+		blob, err := s.EvidenceBlob(t.Context(), ref.SHA256, sites)
+		if err != nil || string(blob) != string(big) {
+			t.Errorf("EvidenceBlob(%v) = %d bytes, %v, want %d", sites, len(blob), err, len(big))
+		}
+	}
+	_, err = s.EvidenceBlob(t.Context(), ref.SHA256, []string{"fra01"})
 	wantCode(t, err, fault.NotFound)
+	_, err = s.EvidenceBlob(t.Context(), "00", nil)
+	wantCode(t, err, fault.NotFound)
+	execSQL(t, s, `update evidence_blob set data = '"y"'`)
+	_, err = s.EvidenceBlob(t.Context(), ref.SHA256, nil)
+	wantCode(t, err, fault.Internal)
 }
 
 // inlineLimit is the limit that DECISIONS 4 sets.

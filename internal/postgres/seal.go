@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"time"
 
@@ -160,7 +161,7 @@ func (s *Sealer) checkHead(ctx context.Context, tx pgx.Tx, seq int64) error {
 		return s.Keeper.add(0, genesis(), time.Now())
 	case !there:
 		e := fault.New(fault.Conflict, "the audit chain has %d rows, and its signed head %s is missing", seq, s.Keeper.path)
-		e.Remedy = "restore the head file from a backup"
+		e.Remedy = "restore the head file from a back-up; without one, `cagenut audit-log accept-restore` on the server begins a new one and says so in the chain"
 		return e
 	case head.Seq == 0:
 		return nil
@@ -172,7 +173,8 @@ func (s *Sealer) checkHead(ctx context.Context, tx pgx.Tx, seq int64) error {
 	}
 	if hex.EncodeToString(hash) != head.Hash {
 		e := fault.New(fault.Conflict, "the audit chain does not hold row %d as it was signed on %s", head.Seq, head.At.Format(time.RFC3339))
-		e.Remedy = "run `cagenut audit-log verify`: rows were changed or deleted, or an old database was restored"
+		e.Remedy = "run `cagenut audit-log verify`: rows were changed or deleted; if an older database was restored on purpose, " +
+			"`cagenut audit-log accept-restore` on the server goes on from it"
 		return e
 	}
 	return nil
@@ -214,10 +216,7 @@ func (s *Store) VerifyAuditHeads(ctx context.Context, heads []Head, key ed25519.
 			v.problem("head %d of %s is not signed with this key", h.Seq, h.At.Format(time.RFC3339))
 			continue
 		}
-		v.want[h.Seq] = h
-		if h.Seq >= v.newest.Seq {
-			v.newest = h
-		}
+		v.expect(h)
 	}
 	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `set local statement_timeout = 0`); err != nil {
@@ -261,6 +260,18 @@ func (v *verifier) problem(format string, args ...any) {
 	v.report.Problems = append(v.report.Problems, fmt.Sprintf(format, args...))
 }
 
+// expect takes in a signed head, in the order in which they were signed. What a restore lost is not
+// expected any more.
+func (v *verifier) expect(h Head) {
+	if h.Lost != nil {
+		maps.DeleteFunc(v.want, func(seq int64, _ Head) bool { return seq >= h.Lost.From })
+	}
+	v.want[h.Seq] = h
+	if h.Seq >= v.newest.Seq || h.Lost != nil {
+		v.newest = h
+	}
+}
+
 func (v *verifier) row(r *auditRow) {
 	v.report.Rows++
 	switch {
@@ -276,6 +287,9 @@ func (v *verifier) row(r *auditRow) {
 	}
 	if h, signed := v.want[r.seq]; signed && h.Hash != hex.EncodeToString(r.hash) {
 		v.problem("row %d is not the one that was signed on %s", r.seq, h.At.Format(time.RFC3339))
+	}
+	if r.action == actionRestore {
+		v.report.Restores = append(v.report.Restores, fmt.Sprintf("row %d, %s by %s: %s", r.seq, r.at.UTC().Format(time.RFC3339), r.actor, r.detail))
 	}
 	v.seq, v.prev = r.seq, bytes.Clone(r.hash)
 }

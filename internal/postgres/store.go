@@ -6,7 +6,8 @@
 //   - Ask (ask.go): a request becomes an operation with its runs, steps, approval, outbox row and
 //     audit row in one transaction, or nothing.
 //   - Lock: an asset has at most one run that has not ended, by a partial unique index.
-//   - Claim (claim.go): a workflow run takes a queued run; the same workflow run may repeat it.
+//   - Claim (claim.go): a workflow run takes a queued run; the same workflow run may repeat it. What it
+//     takes must be what was approved (approved.go).
 //   - Projection (record.go): a transition is applied once, by its sequence number, together with
 //     its events, evidence and audit row.
 //   - Outbox (outbox.go): what is to be sent to Temporal is written with its cause and sent at
@@ -39,6 +40,7 @@ import (
 type Store struct {
 	pool  *pgxpool.Pool
 	audit atomic.Pointer[AuditKeeper] // nil: this process cannot verify the audit chain
+	plans plans                       // that this process has verified
 }
 
 // The limits of one connection. A transaction of ours takes milliseconds; what lasts longer hangs,

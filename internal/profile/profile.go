@@ -57,6 +57,33 @@ type BMC struct {
 	Syslog   string   `json:"syslog,omitempty" yaml:"syslog"`
 	// MaxClockSkew is in seconds; 0 means that the clock is not judged.
 	MaxClockSkew int `json:"max_clock_skew,omitempty" yaml:"max_clock_skew"`
+	// System is the Redfish Id of the machine's system on a BMC that serves several. Without it the
+	// system is found by the machine's serial.
+	System string `json:"system,omitempty" yaml:"system"`
+	// OldCiphers also offers these machines' BMCs the RSA key exchange, which is all that some know.
+	OldCiphers bool `json:"old_ciphers,omitempty" yaml:"old_ciphers"`
+	// PasswordLength is that of the passwords made for these BMCs; 0 is the most that IPMI stores, 20.
+	PasswordLength int `json:"password_length,omitempty" yaml:"password_length"`
+}
+
+// The lengths of a password that Cagenut makes: 20 characters is the most that IPMI 2.0 stores, 16 the
+// most that some BMCs keep.
+const (
+	MinPassword = 16
+	MaxPassword = 20
+)
+
+// Password is the length of the passwords to make: the profile's, else the longest. Over IPMI that is
+// the shortest: there are BMCs that take 20 characters, say yes, and then know neither the new password
+// nor the old (OpenIPMI's simulator is one).
+func (b BMC) Password() int {
+	switch {
+	case b.PasswordLength != 0:
+		return b.PasswordLength
+	case b.Protocol == "ipmi":
+		return MinPassword
+	}
+	return MaxPassword
 }
 
 // Firmware is the baseline, in the order in which it is installed.
@@ -151,6 +178,17 @@ func (p Profile) Validate() []Problem {
 	}
 	if p.BMC.MaxClockSkew < 0 {
 		bad("bmc.max_clock_skew", p.BMC.MaxClockSkew, "use seconds, 0 or more")
+	}
+	if n := p.BMC.PasswordLength; n != 0 && (n < MinPassword || n > MaxPassword) {
+		bad("bmc.password_length", n, "use 16 to 20, or leave it out for 20")
+	}
+	if p.BMC.Protocol == "ipmi" {
+		if p.BMC.OldCiphers {
+			bad("bmc.old_ciphers", true, "leave it out: it is about TLS, which IPMI has not")
+		}
+		if p.BMC.System != "" {
+			bad("bmc.system", p.BMC.System, "leave it out: IPMI knows one system")
+		}
 	}
 	for _, ph := range placeholders(p.BMC.Hostname) {
 		oneOf("bmc.hostname", ph, "{name}", "{site}", "{serial}")

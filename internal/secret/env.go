@@ -31,7 +31,7 @@ func (e Env) Get(_ context.Context, ref string) (Record, error) {
 	}, serial)
 	for _, n := range []string{name, envName} {
 		if v, ok := e.Lookup(n); ok && v != "" {
-			return Record{Accounts: map[string]Account{"": {Current: v}}}, nil
+			return Record{Accounts: map[string]Account{"": {Current: v}}, Shared: n == envName}, nil
 		}
 	}
 	return Record{}, nil

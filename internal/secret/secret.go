@@ -5,7 +5,7 @@
 //
 //   - Reference: bmc/<SERIAL>, in capitals, or mac/<12 hex digits> for what a manifest knows by MAC.
 //   - Record: all that is kept under one reference: for each account its current password and the
-//     one that is pending, and the logins that the factory set.
+//     one that is pending, what was pending before it, and the logins that the factory set.
 //   - Pending: a new password is made durable as pending before the BMC is told of it, and becomes
 //     current after a login with it. A crash at any moment leaves every password that the BMC may
 //     have: current, pending, factory.
@@ -43,12 +43,16 @@ func macRef(mac string) (string, bool) {
 type Record struct {
 	Accounts map[string]Account `json:"accounts,omitempty"` // by user name; "" stands for every other account
 	Factory  []Login            `json:"factory,omitempty"`
+	// Shared says that the driver gives every machine this one and cannot keep another.
+	Shared bool `json:"-"`
 }
 
 // Account holds the passwords of one account.
 type Account struct {
 	Current string `json:"current,omitempty"`
 	Pending string `json:"pending,omitempty"`
+	// Older were pending before, and were too long for the BMC: it refused them, or the answer was lost.
+	Older []string `json:"older,omitempty"`
 }
 
 // Login is a user with a password.
@@ -81,10 +85,11 @@ func (r Record) empty() bool { return len(r.Accounts) == 0 && len(r.Factory) == 
 
 // clone gives a copy that shares nothing.
 func (r Record) clone() Record {
-	out := Record{Factory: slices.Clone(r.Factory)}
+	out := Record{Factory: slices.Clone(r.Factory), Shared: r.Shared}
 	if len(r.Accounts) > 0 {
 		out.Accounts = make(map[string]Account, len(r.Accounts))
 		for user, a := range r.Accounts {
+			a.Older = slices.Clone(a.Older)
 			out.Accounts[user] = a
 		}
 	}
@@ -114,7 +119,7 @@ type Keeper struct {
 var _ activities.Secrets = (*Keeper)(nil)
 
 // Candidates gives every login worth trying for a BMC, best first: the current password, the pending
-// one, the factory's by serial, then by MAC. None is fault.NoSecret.
+// one, the ones that it replaced, the factory's by serial, then by MAC. None is fault.NoSecret.
 func (k *Keeper) Candidates(ctx context.Context, a asset.Ref, account string) ([]activities.Candidate, error) {
 	if err := checkRef(a, account); err != nil {
 		return nil, err
@@ -135,8 +140,15 @@ func (k *Keeper) Candidates(ctx context.Context, a asset.Ref, account string) ([
 	if !own {
 		acc = rec.Accounts[""]
 	}
-	add(activities.SourceCurrent, account, acc.Current)
+	source := activities.SourceCurrent
+	if rec.Shared {
+		source = activities.SourceShared
+	}
+	add(source, account, acc.Current)
 	add(activities.SourcePending, account, acc.Pending)
+	for _, p := range acc.Older {
+		add(activities.SourceOlder, account, p)
+	}
 	factory := rec.Factory
 	byMAC, err := k.factoryByMAC(ctx, a)
 	if err != nil && len(out) == 0 && len(factory) == 0 {
@@ -175,7 +187,8 @@ func (k *Keeper) factoryByMAC(ctx context.Context, a asset.Ref) ([]Login, error)
 }
 
 // Propose makes a new password of length characters durable as pending, and returns it. A password
-// that is pending already is returned instead, whatever its length.
+// that is pending already is returned instead, unless it is longer: a BMC refuses such a one for ever.
+// The replaced one stays a candidate until a password is promoted.
 func (k *Keeper) Propose(ctx context.Context, a asset.Ref, account string, length int) (activities.Candidate, error) {
 	if err := checkRef(a, account); err != nil {
 		return activities.Candidate{}, err
@@ -188,6 +201,9 @@ func (k *Keeper) Propose(ctx context.Context, a asset.Ref, account string, lengt
 	err = k.Driver.Update(ctx, Ref(a.Serial), func(r Record) (Record, error) {
 		r = r.clone()
 		acc := r.Accounts[account]
+		if len(acc.Pending) > length {
+			acc.Older, acc.Pending = append(acc.Older, acc.Pending), ""
+		}
 		if acc.Pending == "" {
 			acc.Pending = fresh
 		}

@@ -157,6 +157,36 @@ func TestLifeOfAPassword(t *testing.T) {
 	})
 }
 
+// A pending password that is longer than the BMC takes is replaced, and stays a candidate: the BMC may
+// have taken it after all.
+func TestAShorterPasswordReplacesThePending(t *testing.T) {
+	each(t, func(t *testing.T, d secret.Driver) {
+		k := &secret.Keeper{Driver: d}
+		propose := func(length int) string {
+			t.Helper()
+			c, err := k.Propose(t.Context(), srv, "root", length)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c.Credentials.Password
+		}
+		long := propose(20)
+		short := propose(16)
+		if len(short) != 16 || propose(16) != short || propose(20) != short {
+			t.Errorf("%d characters, want 16 and the same again", len(short))
+		}
+		if diff := cmp.Diff([]login{{"pending", "root", short}, {"replaced", "root", long}}, candidates(t, k, srv)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if err := k.Promote(t.Context(), srv, "root"); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]login{{"current", "root", short}}, candidates(t, k, srv)); diff != "" {
+			t.Errorf("promoted (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // Many propose at once for one machine: all get the same password, and it is the one that is kept.
 func TestProposeRace(t *testing.T) {
 	each(t, func(t *testing.T, d secret.Driver) {
@@ -323,7 +353,7 @@ func TestEnv(t *testing.T) {
 	if diff := cmp.Diff([]login{{"current", "root", "one"}}, candidates(t, k, srv)); diff != "" {
 		t.Errorf("its own (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]login{{"current", "root", "rest"}}, candidates(t, k, asset.Ref{Name: "y", Serial: "S/2"})); diff != "" {
+	if diff := cmp.Diff([]login{{"shared", "root", "rest"}}, candidates(t, k, asset.Ref{Name: "y", Serial: "S/2"})); diff != "" {
 		t.Errorf("everybody's (-want +got):\n%s", diff)
 	}
 	_, err := k.Propose(t.Context(), srv, "root", 20)

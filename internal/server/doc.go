@@ -4,7 +4,7 @@
 //
 // Words
 //
-//   - Serve: the API, the relay that starts what was asked for, and the sealer of the audit chain. It
+//   - Serve: the API, the pages (on loopback only), the relay that starts what was asked for, and the sealer of the audit chain. It
 //     owns PostgreSQL.
 //   - Worker, central: queue "central": all workflows, and what touches PostgreSQL and NetBox.
 //   - Worker of a site: queue "site-<slug>": what touches BMCs, and the files that BMCs fetch. It knows

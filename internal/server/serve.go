@@ -21,13 +21,14 @@ import (
 	"github.com/cagenut/cagenut/internal/profile"
 	"github.com/cagenut/cagenut/internal/secret"
 	"github.com/cagenut/cagenut/internal/version"
+	"github.com/cagenut/cagenut/internal/web"
 	"github.com/cagenut/cagenut/inventory"
 )
 
 // drain is how long open requests may last after the end was asked for.
 const drain = 10 * time.Second
 
-// Serve runs the API, the outbox relay and the audit sealer.
+// Serve runs the API with the pages beside it, the outbox relay and the audit sealer.
 func Serve(ctx context.Context, c *config.Config, o Options) error {
 	if err := c.Need("cagenut serve", "database.url", "netbox.url", "secrets.key_file", "firmware.dir", "audit.key_file"); err != nil {
 		return err
@@ -77,8 +78,13 @@ func Serve(ctx context.Context, c *config.Config, o Options) error {
 	if err != nil {
 		return fault.Wrap(err, fault.Invalid, "api.listen: %v", err)
 	}
+	server := handler.HTTPServer(c.API.Listen)
+	if server.Handler, err = withPages(handler, l, web.Options{Store: store, Inventory: inv, Sites: ao.Sites, Version: ao.Version,
+		Log: o.Log, Observe: ao.Observe}); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return listen(ctx, handler.HTTPServer(c.API.Listen), l, c.API.TLS) })
+	g.Go(func() error { return listen(ctx, server, l, c.API.TLS) })
 	g.Go(func() error {
 		if _, err := d.Wait(ctx); err != nil {
 			return nil //nolint:nilerr // the end came before Temporal did

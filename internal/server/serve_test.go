@@ -87,7 +87,7 @@ func TestServeAnswersWhileTemporalAndNetBoxAreAway(t *testing.T) {
 	if !ok["PostgreSQL"] || ok["Temporal"] || ok["NetBox"] {
 		t.Errorf("doctor: %+v", checks)
 	}
-	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/metrics": 200} {
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/metrics": 200, "/": 200, "/operations": 200, "/sites": 200, "/nothing": 404} {
 		res, err := http.Get(base + path)
 		if err != nil {
 			t.Fatal(err)

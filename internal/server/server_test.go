@@ -61,18 +61,21 @@ func TestEndpointsGetTheSitesPortAndCA(t *testing.T) {
 	for _, tc := range []struct {
 		site config.Site
 		in   plan.BMC
-		want bmc.Endpoint
+		want bmc.Endpoint // all with the machine's serial
 	}{
 		{config.Site{}, plan.BMC{Protocol: "redfish", Address: "10.0.0.1"}, bmc.Endpoint{Protocol: bmc.Redfish, Address: "10.0.0.1"}},
 		{config.Site{BMCPort: 8443, BMCCAFile: ca}, plan.BMC{Protocol: "redfish", Address: "fd00::1"}, bmc.Endpoint{Protocol: bmc.Redfish, Address: "[fd00::1]:8443", CA: "PEM"}},
 		{config.Site{BMCPort: 8443}, plan.BMC{Protocol: "redfish", Address: "10.0.0.1:444"}, bmc.Endpoint{Protocol: bmc.Redfish, Address: "10.0.0.1:444"}},
 		{config.Site{BMCPort: 8443}, plan.BMC{Protocol: "ipmi", Address: "10.0.0.1"}, bmc.Endpoint{Protocol: bmc.IPMI, Address: "10.0.0.1"}},
+		{config.Site{}, plan.BMC{Protocol: "redfish", Address: "10.0.0.1", System: "Node2", OldCiphers: true},
+			bmc.Endpoint{Protocol: bmc.Redfish, Address: "10.0.0.1", System: "Node2", OldCiphers: true}},
 	} {
 		f, err := endpoints(tc.site)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(tc.want, f(asset.Ref{}, tc.in)); diff != "" {
+		tc.want.Serial = "SN1"
+		if diff := cmp.Diff(tc.want, f(asset.Ref{Serial: "SN1"}, tc.in)); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	}

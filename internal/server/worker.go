@@ -80,8 +80,8 @@ func centralWorker(ctx context.Context, c *config.Config, o Options) error {
 	central := &activities.Central{Store: o.Metrics.store(store), Inventory: inv}
 	return runWorker(ctx, c, o, operation.Heartbeat{Queue: operation.QueueCentral, Steps: central.Kinds()},
 		func(ctx context.Context, h operation.Heartbeat) error {
-			h.At = h.Clock
-			return store.SaveHeartbeat(ctx, h)
+			_, err := store.SaveHeartbeat(ctx, h)
+			return err
 		},
 		func(w worker.Worker) {
 			workflows.Register(w, workflows.Standard().Faster(o.Faster))
@@ -138,6 +138,12 @@ func siteWorker(ctx context.Context, c *config.Config, slug string, o Options) e
 		g.Go(func() error { return serveUntil(ctx, l, handler) })
 	}
 	g.Go(func() error {
+		if err := opener.CleanUp(ctx); err != nil && ctx.Err() == nil {
+			o.Log.Warn("BMC sessions of before the last end could not be given back; the next login to that BMC does it", "error", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
 		every(ctx, sessionLook, o.Log, "giving back BMC sessions", func(ctx context.Context) error {
 			return opener.CloseIdle(ctx, sessionIdle)
 		})
@@ -163,8 +169,9 @@ func endpoints(site config.Site) (func(asset.Ref, plan.BMC) bmc.Endpoint, error)
 		}
 		ca = string(pem)
 	}
-	return func(_ asset.Ref, b plan.BMC) bmc.Endpoint {
-		e := bmc.Endpoint{Protocol: bmc.Protocol(b.Protocol), Address: b.Address, CA: ca}
+	return func(a asset.Ref, b plan.BMC) bmc.Endpoint {
+		e := bmc.Endpoint{Protocol: bmc.Protocol(b.Protocol), Address: b.Address, CA: ca,
+			System: b.System, Serial: a.Serial, OldCiphers: b.OldCiphers}
 		if _, err := netip.ParseAddr(b.Address); err == nil && site.BMCPort != 0 && e.Protocol == bmc.Redfish {
 			e.Address = net.JoinHostPort(b.Address, strconv.Itoa(site.BMCPort))
 		}

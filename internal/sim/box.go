@@ -37,6 +37,8 @@ type Options struct {
 	Latency float64
 	// AtOnce is how many requests a BMC serves at once; 0: any number.
 	AtOnce int
+	// Faults are rules that something else obeys too, such as the box's NetBox; nil: the box's own.
+	Faults *Faults
 	// Fetch downloads firmware images; nil: a client with the system's certificate authorities.
 	Fetch *http.Client
 	// BootURL is the boot service of the site, http(s)://host:port: what a DHCP server would hand out.
@@ -52,7 +54,7 @@ type Box struct {
 	machines []*Machine
 	byName   map[string]*Machine
 	journal  journal
-	faults   faults
+	faults   *Faults
 	store    *store
 	fetcher  *http.Client
 
@@ -92,7 +94,10 @@ func New(o Options) (*Box, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("sim: make the state folder: %w", err)
 	}
-	b := &Box{opts: o, byName: map[string]*Machine{}, fetcher: o.Fetch, port: o.Port}
+	if o.Faults == nil {
+		o.Faults = &Faults{}
+	}
+	b := &Box{opts: o, byName: map[string]*Machine{}, fetcher: o.Fetch, port: o.Port, faults: o.Faults}
 	if b.fetcher == nil {
 		b.fetcher = &http.Client{Transport: &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 4}}
 	}
@@ -102,6 +107,9 @@ func New(o Options) (*Box, error) {
 		spec, err := spec.fill()
 		if err != nil {
 			return nil, fmt.Errorf("sim: %w", err)
+		}
+		if spec.Name == NetBox {
+			return nil, fmt.Errorf("sim: a machine cannot be named %s: rules know the box's NetBox by that name", NetBox)
 		}
 		if b.byName[spec.Name] != nil {
 			return nil, fmt.Errorf("sim: two machines are named %s", spec.Name)

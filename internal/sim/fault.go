@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -45,12 +47,17 @@ const (
 	After  = "after"
 )
 
+// NetBox is the name under which rules and holds know the box's NetBox. Of the actions it knows those
+// that any web server can suffer: status, latency, hang, reset, html, malformed, hold.
+const NetBox = "netbox"
+
 // Fault is a rule that spoils answers. Empty selectors match everything.
 type Fault struct {
-	ID      string `json:"id"`      // given by the box
-	Machine string `json:"machine"` // name
+	ID string `json:"id"` // given by the box
+	// Machine is a machine's name, or NetBox. Empty: every BMC, and not NetBox.
+	Machine string `json:"machine"`
 	Method  string `json:"method"`
-	Path    string `json:"path"`  // regular expression on the path, unanchored
+	Path    string `json:"path"`  // regular expression on the path, unanchored; NetBox's has its query
 	Phase   string `json:"phase"` // before (default) or after the request's effect
 	Action  string `json:"action"`
 	Count   int    `json:"count"` // how often it fires; 0 means once, negative for ever
@@ -85,6 +92,9 @@ func (f *Fault) check() error {
 	}
 	if f.Phase != Before && f.Phase != After {
 		return fmt.Errorf("fault phase %q: use before or after", f.Phase)
+	}
+	if f.Machine == NetBox && !slices.Contains([]string{ActStatus, ActLatency, ActHang, ActReset, ActHTML, ActMalformed, ActHold}, f.Action) {
+		return fmt.Errorf("fault action %q: NetBox does not suffer it", f.Action)
 	}
 	switch f.Action {
 	case ActStatus:
@@ -124,15 +134,16 @@ type Hold struct {
 	release chan struct{}
 }
 
-// faults is the list of rules and of holds.
-type faults struct {
+// Faults is the list of rules and of holds. The zero value is empty and ready; a box and its NetBox
+// share one, so that one admin API serves both. It is safe for concurrent use.
+type Faults struct {
 	mu    sync.Mutex
 	last  int
 	rules []*Fault
 	holds []*Hold
 }
 
-func (l *faults) add(f Fault) (Fault, error) {
+func (l *Faults) add(f Fault) (Fault, error) {
 	if err := f.check(); err != nil {
 		return Fault{}, err
 	}
@@ -145,7 +156,7 @@ func (l *faults) add(f Fault) (Fault, error) {
 }
 
 // remove drops one rule, or all when id is empty. Holds stay until they are released.
-func (l *faults) remove(id string) bool {
+func (l *Faults) remove(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(l.rules)
@@ -153,7 +164,7 @@ func (l *faults) remove(id string) bool {
 	return len(l.rules) < n || id == ""
 }
 
-func (l *faults) list() []Fault {
+func (l *Faults) list() []Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := []Fault{}
@@ -163,9 +174,9 @@ func (l *faults) list() []Fault {
 	return out
 }
 
-// take counts and gives the rules that fire now, in the order in which they were added: at most one
+// Take counts and gives the rules that fire now, in the order in which they were added: at most one
 // that ends the answer, after any number that only delay it.
-func (l *faults) take(machine, method, path, phase string) []Fault {
+func (l *Faults) Take(machine, method, path, phase string) []Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []Fault
@@ -173,7 +184,7 @@ func (l *faults) take(machine, method, path, phase string) []Fault {
 		mutating := method != http.MethodGet && method != http.MethodHead
 		switch {
 		case !f.left(), f.Phase != phase, f.ofHost(),
-			f.Machine != "" && f.Machine != machine,
+			f.Machine != machine && (f.Machine != "" || machine == NetBox),
 			f.Method != "" && !strings.EqualFold(f.Method, method),
 			!mutating && (f.Mutating || f.Action == ActHold),
 			!f.path.MatchString(path):
@@ -201,7 +212,7 @@ func (f *Fault) ofHost() bool {
 }
 
 // takeHost counts a rule of a host and tells whether it fires at a point of the host's way.
-func (l *faults) takeHost(machine, action, point string) bool {
+func (l *Faults) takeHost(machine, action, point string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range l.rules {
@@ -219,7 +230,7 @@ func (l *faults) takeHost(machine, action, point string) bool {
 }
 
 // hold keeps a request until somebody releases it; it tells whether the client is still there.
-func (l *faults) hold(ctx context.Context, f Fault, machine, method, path string, now time.Time) bool {
+func (l *Faults) hold(ctx context.Context, f Fault, machine, method, path string, now time.Time) bool {
 	h := &Hold{Fault: f.ID, Machine: machine, Method: method, Path: path, Phase: f.Phase, Since: now, release: make(chan struct{})}
 	l.mu.Lock()
 	l.last++
@@ -239,7 +250,7 @@ func (l *faults) hold(ctx context.Context, f Fault, machine, method, path string
 	}
 }
 
-func (l *faults) release(id string) bool {
+func (l *Faults) release(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, h := range l.holds {
@@ -252,7 +263,7 @@ func (l *faults) release(id string) bool {
 	return false
 }
 
-func (l *faults) waiting() []Hold {
+func (l *Faults) waiting() []Hold {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := []Hold{}
@@ -261,3 +272,47 @@ func (l *faults) waiting() []Hold {
 	}
 	return out
 }
+
+// Spoil carries out a rule in place of, or ahead of, the answer of machine to method and path; it
+// tells whether there is nothing left to answer.
+func (l *Faults) Spoil(ctx context.Context, w http.ResponseWriter, rule Fault, machine, method, path string, now time.Time) bool {
+	switch rule.Action {
+	case ActHold:
+		return !l.hold(ctx, rule, machine, method, path, now)
+	case ActLatency:
+		return !pause(ctx, time.Duration(rule.DelayMS)*time.Millisecond)
+	case ActHang:
+		<-ctx.Done()
+		return true
+	case ActReset:
+		reset(w)
+		return true
+	case ActHTML:
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, loginPage)
+		return true
+	case ActBig:
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"Padding":"`)
+		block := bytes.Repeat([]byte("x"), 64<<10)
+		for left := rule.Size; left > 0; left -= len(block) {
+			if _, err := w.Write(block[:min(left, len(block))]); err != nil {
+				return true
+			}
+		}
+		_, _ = io.WriteString(w, `"}`)
+		return true
+	case ActStatus:
+		kind := "application/json"
+		if strings.HasPrefix(rule.Body, "<") { // a page, as proxies and crashed servers send it
+			kind = "text/html"
+		}
+		w.Header().Set("Content-Type", kind)
+		w.WriteHeader(rule.Status)
+		_, _ = io.WriteString(w, rule.Body)
+		return true
+	}
+	return false
+}
+
+const loginPage = "<!DOCTYPE html><html><head><title>Login</title></head><body><h1>Please log in</h1></body></html>\n"

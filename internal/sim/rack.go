@@ -13,6 +13,8 @@ type Rack struct {
 	Height   int             `json:"u_height"` // in rack units
 	Prefixes []Prefix        `json:"prefixes"`
 	Devices  []PlannedDevice `json:"devices"` // switches first, then servers
+	// Descending racks number their units from the top.
+	Descending bool `json:"desc_units,omitempty"`
 }
 
 // Site is a place with racks. Status is NetBox's, e.g. active.
@@ -53,7 +55,7 @@ type PlannedDevice struct {
 	Status     string             `json:"status"` // NetBox device status
 	Type       DeviceType         `json:"type"`
 	Role       Role               `json:"role"`
-	Position   float64            `json:"position"` // lowest rack unit
+	Position   float64            `json:"position"` // lowest rack unit; 0: none
 	Face       string             `json:"face"`     // front or rear
 	Interfaces []PlannedInterface `json:"interfaces"`
 	// OOB is the BMC's address with its prefix length, on the interface that is Mgmt. Zero for

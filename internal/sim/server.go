@@ -88,7 +88,7 @@ func (m *Machine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var spoil Fault
-	for _, rule := range m.box.faults.take(m.spec.Name, c.method, c.path, Before) {
+	for _, rule := range m.box.faults.Take(m.spec.Name, c.method, c.path, Before) {
 		c.fault = rule.ID
 		switch rule.Action {
 		case ActDrip, ActMalformed:
@@ -105,7 +105,7 @@ func (m *Machine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reset(w)
 		return
 	}
-	for _, rule := range m.box.faults.take(m.spec.Name, c.method, c.path, After) {
+	for _, rule := range m.box.faults.Take(m.spec.Name, c.method, c.path, After) {
 		switch rule.Action {
 		case ActDrip, ActMalformed:
 			spoil = rule
@@ -224,40 +224,7 @@ func (c *call) entry(now time.Time, status int) Entry {
 // spoil carries out a rule in place of, or ahead of, the answer; it tells whether there is nothing
 // left to answer.
 func (m *Machine) spoil(ctx context.Context, w http.ResponseWriter, c *call, rule Fault) bool {
-	delay := time.Duration(rule.DelayMS) * time.Millisecond
-	switch rule.Action {
-	case ActHold:
-		return !m.box.faults.hold(ctx, rule, m.spec.Name, c.method, c.path, m.box.now())
-	case ActLatency:
-		return !pause(ctx, delay)
-	case ActHang:
-		<-ctx.Done()
-		return true
-	case ActReset:
-		reset(w)
-		return true
-	case ActHTML:
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = fmt.Fprint(w, "<!DOCTYPE html><html><head><title>Login</title></head><body><h1>Please log in</h1></body></html>\n")
-		return true
-	case ActBig:
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprint(w, `{"Padding":"`)
-		block := bytes.Repeat([]byte("x"), 64<<10)
-		for left := rule.Size; left > 0; left -= len(block) {
-			if _, err := w.Write(block[:min(left, len(block))]); err != nil {
-				return true
-			}
-		}
-		_, _ = fmt.Fprint(w, `"}`)
-		return true
-	case ActStatus:
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(rule.Status)
-		_, _ = fmt.Fprint(w, rule.Body)
-		return true
-	}
-	return false
+	return m.box.faults.Spoil(ctx, w, rule, m.spec.Name, c.method, c.path, m.box.now())
 }
 
 // handle carries out a request and returns when its effect is on disk. nil: the BMC is away.

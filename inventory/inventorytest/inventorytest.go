@@ -61,6 +61,8 @@ func Run(t *testing.T, h Harness) {
 		{"Describe", testDescribe},
 		{"DescribePrimaryAddress", testDescribePrimary},
 		{"Device", testDevice},
+		{"Rack", testRack},
+		{"RackRefuses", testRackRefuses},
 		{"SameSerial", testSameSerial},
 		{"WasActive", testWasActive},
 		{"SetStatus", testSetStatus},
@@ -75,7 +77,8 @@ func Run(t *testing.T, h Harness) {
 }
 
 // world is what Run loads: a site with a rack of one switch and six servers, and a second site whose
-// only device and rack have names of the first, and whose device has a serial of the first.
+// rack is numbered from the top, has a name of the first, and holds a device with a name and a serial
+// of the first beside devices of other heights.
 type world struct {
 	first, second sim.Rack
 }
@@ -121,7 +124,17 @@ func newWorld() world {
 	twin := w.server(6)
 	twin.AssetTag, twin.OOB, twin.Interfaces = "", netip.Prefix{}, nil
 	other := sim.Site{Name: "Suite " + tag + " B", Slug: "suite-" + tag + "-b", Status: "active"}
-	w.second = sim.Rack{Site: other, Name: w.first.Name, Height: 42, Devices: []sim.PlannedDevice{twin}}
+	tall, half := kind, kind
+	tall.Model, tall.Slug, tall.Height = "CS-2000", "contoso-cs-2000", 2
+	half.Model, half.Slug, half.Height = "CS-500", "contoso-cs-500", 0.5
+	strip := kind
+	strip.Model, strip.Slug, strip.Height = "CS-0", "contoso-cs-0", 0
+	// NetBox lets nothing overlap the twin at unit 6.
+	w.second = sim.Rack{Site: other, Name: w.first.Name, Height: 12, Descending: true, Devices: []sim.PlannedDevice{twin,
+		{Name: "tall-" + tag, Serial: "T" + tag, Status: "planned", Type: tall, Role: server, Position: 2, Face: "front"},
+		{Name: "half-" + tag, Serial: "H" + tag, Status: "active", Type: half, Role: server, Position: 4.5, Face: "rear"},
+		{Name: "strip-" + tag, Serial: "Z" + tag, Status: "active", Type: strip, Role: server},
+	}}
 	return w
 }
 

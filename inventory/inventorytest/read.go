@@ -246,6 +246,70 @@ func testDevice(t *testing.T, h Harness, w world) {
 	}
 }
 
+// lain is what testRack compares of a device.
+type lain struct {
+	Position float64
+	Face     string
+	Height   float64
+	Type     string
+	Status   asset.Status
+}
+
+func testRack(t *testing.T, h Harness, w world) {
+	before := h.Requests()
+	first, err := h.Source.Rack(t.Context(), w.first.Site.Slug, w.first.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if used := h.Requests() - before; used > 4 {
+		t.Errorf("%d requests for one rack, want at most 4", used)
+	}
+	if first.Name != w.first.Name || first.Site.Slug != w.first.Site.Slug || first.Height != 42 || first.Lowest != 1 || first.Descending ||
+		len(first.Devices) != len(w.first.Devices) {
+		t.Errorf("first rack = %+v", first)
+	}
+	if !slices.IsSortedFunc(first.Devices, func(a, b inventory.RackDevice) int { return int(a.ID - b.ID) }) {
+		t.Errorf("devices are not ordered by ID")
+	}
+	second, err := h.Source.Rack(t.Context(), w.second.Site.Slug, w.second.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !second.Descending || second.Height != 12 || second.ID == first.ID {
+		t.Errorf("second rack = %+v", second)
+	}
+	want, got := map[string]lain{}, map[string]lain{}
+	for _, d := range w.second.Devices {
+		want[d.Name] = lain{d.Position, d.Face, d.Type.Height, d.Type.Slug, asset.Status(d.Status)}
+	}
+	for _, d := range second.Devices {
+		got[d.Name] = lain{d.Position, d.Face, d.Height, d.Type.Slug, d.Status}
+		if d.ID == 0 || d.Serial == "" || d.Role.Slug != "server" {
+			t.Errorf("device %+v lacks its ID, serial or role", d)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("devices of the second rack (-want +got):\n%s", diff)
+	}
+}
+
+func testRackRefuses(t *testing.T, h Harness, w world) {
+	for _, test := range []struct {
+		name, site, rack string
+		kind             error
+	}{
+		{"no name", w.first.Site.Slug, "", inventory.ErrInvalid},
+		{"an unknown rack", w.first.Site.Slug, "no-rack", inventory.ErrNotFound},
+		{"an unknown site", "nowhere", w.first.Name, inventory.ErrNotFound},
+		{"a name of several sites", "", w.first.Name, inventory.ErrAmbiguous},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := h.Source.Rack(t.Context(), test.site, test.rack)
+			_ = kind(t, err, test.kind)
+		})
+	}
+}
+
 func testSameSerial(t *testing.T, h Harness, w world) {
 	twin := w.server(6)
 	got, err := h.Source.SameSerial(t.Context(), strings.ToLower(twin.Serial))

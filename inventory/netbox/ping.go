@@ -2,8 +2,10 @@ package netbox
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -57,6 +59,14 @@ func (c *Client) missing(ctx context.Context) ([]string, error) {
 			return out, err
 		}
 	}
+	may, err := c.mayChangeDevices(ctx)
+	switch {
+	case errors.Is(err, inventory.ErrDenied): // already listed: who may not view a type may not ask of it
+	case err != nil:
+		return out, err
+	case !may:
+		out = append(out, "permission to change dcim.device (or the token is read-only)")
+	}
 	for _, n := range []need{operationField(), ownTag()} {
 		there, err := c.count(ctx, n.path, url.Values{"name": {n.name}})
 		switch {
@@ -68,6 +78,19 @@ func (c *Client) missing(ctx context.Context) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// mayChangeDevices tells whether the token may change devices, without changing one: NetBox lists under
+// OPTIONS the writes for which it has checked the account's permissions and that the token can write.
+// Constraints of a permission are not in it: NetBox applies those to each device.
+func (c *Client) mayChangeDevices(ctx context.Context) (bool, error) {
+	var about struct {
+		Actions map[string]json.RawMessage `json:"actions"`
+	}
+	err := c.ask(ctx, http.MethodOptions, "ask NetBox what this token may do with devices", "/api/dcim/devices/", &about)
+	_, put := about.Actions[http.MethodPut]
+	_, patch := about.Actions[http.MethodPatch]
+	return put || patch, err
 }
 
 // count tells how many objects a filter selects.

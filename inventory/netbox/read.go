@@ -106,31 +106,8 @@ func choose(op string, q inventory.Query, found []inventory.Device) ([]inventory
 
 // rack gives the ID of the one rack with this name.
 func (c *Client) rack(ctx context.Context, op, name, site string) (int64, error) {
-	filter := url.Values{"fields": {"id,site"}, "name": {name}}
-	if site != "" {
-		filter.Set("site", site)
-	}
-	racks, err := listAll[struct {
-		ID   int64 `json:"id"`
-		Site *ref  `json:"site"`
-	}](ctx, c, op, filter, func(ctx context.Context, offset int32) (*http.Response, error) {
-		_, resp, err := c.api.DcimAPI.DcimRacksList(ctx).Limit(pageSize).Offset(offset).Ordering("id").Execute()
-		return resp, err
-	})
-	if err != nil {
-		return 0, noSuchSite(err, site)
-	}
-	switch len(racks) {
-	case 0:
-		return 0, &inventory.Error{Kind: inventory.ErrNotFound, Op: op, Names: []string{name}, Detail: "no rack has this name"}
-	case 1:
-		return racks[0].ID, nil
-	}
-	var where []string
-	for _, r := range racks {
-		where = append(where, fmt.Sprintf("%s (site %s)", name, r.Site.named().Slug))
-	}
-	return 0, &inventory.Error{Kind: inventory.ErrAmbiguous, Op: op, Names: unique(where), Detail: "name the site of the rack"}
+	r, err := c.oneRack(ctx, op, "id,site", name, site)
+	return r.ID, err
 }
 
 // findBy lists the devices for which param has one of the values.

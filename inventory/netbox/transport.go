@@ -151,8 +151,13 @@ func (c *Client) send(ctx context.Context, op string, x *call, out any, request 
 
 // get is send for the endpoints that go-netbox does not have.
 func (c *Client) get(ctx context.Context, op, path string, out any) error {
+	return c.ask(ctx, http.MethodGet, op, path, out)
+}
+
+// ask sends a request that changes nothing.
+func (c *Client) ask(ctx context.Context, method, op, path string, out any) error {
 	return c.send(ctx, op, &call{}, out, func(ctx context.Context) (*http.Response, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+		req, err := http.NewRequestWithContext(ctx, method, c.base+path, nil)
 		if err != nil {
 			return nil, err
 		}

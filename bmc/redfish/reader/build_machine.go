@@ -214,11 +214,9 @@ func (b *builder) otherSerials(v value) []bmc.NamedValue {
 	return out
 }
 
-// identity says which machine this is, by the fields that the quirks name, best first.
-func (b *builder) identity() {
-	system := b.chosenSystem()
-	id := &b.inv.Identity
-	id.OtherSerials = map[string]string{}
+// serials are those of a system and of the chassis that it may stand in, by the names that quirks give
+// to their fields, nearest first where several have one name.
+func (b *builder) serials(system *bmc.System) map[string]string {
 	candidates := map[string]string{}
 	add := func(name, serial string) {
 		serial = strings.TrimSpace(serial)
@@ -227,7 +225,6 @@ func (b *builder) identity() {
 		}
 	}
 	if system != nil {
-		id.Manufacturer, id.Model = strings.TrimSpace(system.Manufacturer), strings.TrimSpace(system.Model)
 		add("ComputerSystem.SerialNumber", system.Serial)
 		add("ComputerSystem.SKU", system.SKU)
 		for _, o := range system.OtherSerials {
@@ -241,17 +238,39 @@ func (b *builder) identity() {
 			}
 			add("Chassis.SerialNumber", c.Serial)
 			add("Chassis.SKU", c.SKU)
-			if id.Manufacturer == "" {
+		}
+	}
+	return candidates
+}
+
+// serialOf is the serial that names the machine, by the fields that the quirks name, best first.
+func (b *builder) serialOf(candidates map[string]string) (serial, source string) {
+	for _, name := range b.w.profile.Identity {
+		if candidates[name] != "" {
+			return candidates[name], name
+		}
+	}
+	return "", ""
+}
+
+// identity says which machine this is.
+func (b *builder) identity() {
+	system := b.chosenSystem()
+	id := &b.inv.Identity
+	id.OtherSerials = map[string]string{}
+	if system != nil {
+		id.System = system.URI
+		id.Manufacturer, id.Model = strings.TrimSpace(system.Manufacturer), strings.TrimSpace(system.Model)
+	}
+	for distance := range 3 {
+		for _, c := range b.inv.Chassis {
+			if chassisDistance(system, c) == distance && id.Manufacturer == "" {
 				id.Manufacturer, id.Model = strings.TrimSpace(c.Manufacturer), strings.TrimSpace(c.Model)
 			}
 		}
 	}
-	for _, name := range b.w.profile.Identity {
-		if candidates[name] != "" {
-			id.Serial, id.SerialSource = candidates[name], name
-			break
-		}
-	}
+	candidates := b.serials(system)
+	id.Serial, id.SerialSource = b.serialOf(candidates)
 	for name, serial := range candidates {
 		if serial != id.Serial && (!strings.HasSuffix(name, ".SKU") || slices.Contains(b.w.profile.Identity, name)) {
 			id.OtherSerials[name] = serial
@@ -296,29 +315,19 @@ func mapValues(m map[string]string) []string {
 	return out
 }
 
-// chosenSystem is the one that the caller named; else the one that looks most like a host that an
-// operating system runs on, for BMCs that also present accelerator trays or DPUs as systems.
+// chosenSystem is the one that the caller named by its Id, or by its serial; else the one that looks
+// most like a host that an operating system runs on, for BMCs that also present accelerator trays or
+// DPUs as systems. It is the only place that chooses: what writes to a system asks for its Identity.
 func (b *builder) chosenSystem() *bmc.System {
 	best, bestScore := -1, -1
 	for i, s := range b.inv.Systems {
 		if b.w.opt.System != "" {
 			if s.ID == b.w.opt.System {
-				best = i
-				break
+				return &b.inv.Systems[i]
 			}
 			continue
 		}
-		score := 0
-		v := b.w.resources[s.URI].v
-		for _, sign := range []bool{
-			s.BIOSVersion != "", v.get("Boot").isObject(), v.get("Bios").isObject(), s.HostName != "",
-			strings.EqualFold(s.Type, "Physical"), !blank(s.Serial), s.PowerState != "", s.CPUCount > 0, s.MemoryGiB > 0,
-		} {
-			if sign {
-				score++
-			}
-		}
-		if score > bestScore {
+		if score := b.hostLikeness(&s); score > bestScore {
 			best, bestScore = i, score
 		}
 	}
@@ -326,4 +335,22 @@ func (b *builder) chosenSystem() *bmc.System {
 		return nil
 	}
 	return &b.inv.Systems[best]
+}
+
+// hostLikeness says how much a system looks like a host. The wanted serial counts more than all else.
+func (b *builder) hostLikeness(s *bmc.System) int {
+	score := 0
+	v := b.w.resources[s.URI].v
+	for _, sign := range []bool{
+		s.BIOSVersion != "", v.get("Boot").isObject(), v.get("Bios").isObject(), s.HostName != "",
+		strings.EqualFold(s.Type, "Physical"), !blank(s.Serial), s.PowerState != "", s.CPUCount > 0, s.MemoryGiB > 0,
+	} {
+		if sign {
+			score++
+		}
+	}
+	if serial, _ := b.serialOf(b.serials(s)); serial != "" && strings.EqualFold(serial, strings.TrimSpace(b.w.opt.Serial)) {
+		score += 100
+	}
+	return score
 }

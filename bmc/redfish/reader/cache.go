@@ -3,11 +3,29 @@ package reader
 import "sync"
 
 // Cache keeps decoded answers between readings of one BMC: for a 304, and for a 200 with the same
-// body, which is what BMCs without ETags send. Use one Cache for each BMC. It is safe for
-// concurrent use. What it holds is the size of the BMC's tree, about 1 MB.
+// body, which is what BMCs without ETags send. Use one Cache for each BMC, which is more than its
+// address: see Read. It is safe for concurrent use. What it holds is the size of the BMC's tree,
+// about 1 MB.
 type Cache struct {
 	mu      sync.Mutex
 	entries map[string]*cached // by path with query
+	machine string             // whose answers they are
+}
+
+// belongs tells whether the answers in the cache are this machine's, and empties it when not.
+func (c *Cache) belongs(machine string) bool {
+	if c == nil {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.machine
+	c.machine = machine
+	if before == "" || before == machine {
+		return true
+	}
+	clear(c.entries)
+	return false
 }
 
 type cached struct {

@@ -17,7 +17,9 @@ func (w *walker) collection(it item, e *cached, members value, expanded bool) {
 	from.key = owner
 	var bare []link
 	full, over := 0, false
+	at := -1
 	members.each(func(_ string, m value) bool {
+		at++
 		if w.members[owner] >= w.opt.Bounds.Members {
 			over = true
 			return false
@@ -40,6 +42,12 @@ func (w *walker) collection(it item, e *cached, members value, expanded bool) {
 			}
 			w.member(key, m, it.depth)
 			return true
+		}
+		if m.len() > 1 || ref == "" && m.len() > 0 {
+			w.summary(fmt.Sprintf("%s#/Members/%d/%d", owner, it.page, at), m)
+		}
+		if ref == "" && m.len() > 0 {
+			return true // all there is of it
 		}
 		if reason != "" {
 			w.note(clip(ref, 300), reason, "member of "+owner)
@@ -89,6 +97,32 @@ func (w *walker) member(key string, m value, depth int) {
 	w.add(key, m)
 }
 
+// summaryKind is the type of what a collection tells of a member beside the link to it. No part is made
+// of it, but a serial that stands nowhere else is not lost: the link may lead to nothing.
+const summaryKind = "#summary"
+
+func (w *walker) summary(key string, m value) {
+	w.resources[key] = &resource{key: key, kind: summaryKind, v: m, got: w.opt.Now()}
+}
+
+// nextLink gives a collection's next page, which some write in their own way.
+func nextLink(v value) string {
+	if ref := v.first("Members@odata.nextLink", "@odata.nextLink"); ref != "" {
+		return ref
+	}
+	ref := ""
+	v.each(func(name string, child value) bool {
+		if n := len(name) - len("nextLink"); n >= 0 && strings.EqualFold(name[n:], "nextLink") {
+			ref = child.str()
+			if child.isObject() {
+				ref = child.first("@odata.id", "href")
+			}
+		}
+		return ref == ""
+	})
+	return ref
+}
+
 // whole tells whether a member stands in its collection with all its properties: always asked
 // before trusting $expand. Without $expand a service may list summaries, so more is wanted then.
 func whole(m value, expanded bool) bool {
@@ -125,7 +159,7 @@ func newest(entries []link, n int) []link {
 
 // nextPage queues a collection's next page. Logs are read one page each.
 func (w *walker) nextPage(it item, owner string, v value) {
-	ref := v.first("Members@odata.nextLink", "@odata.nextLink")
+	ref := nextLink(v)
 	if isLog(it, owner, v) {
 		return
 	}

@@ -29,11 +29,12 @@ func (f *failure) aboutRequest() bool {
 }
 
 // fetch gets one path, once more if the BMC was only busy, and decodes it unless the cache holds
-// the same answer already.
-func (w *walker) fetch(ctx context.Context, path string) (*cached, *failure) {
+// the same answer already. What says who the machine is (whole) is always sent anew: ETags may be
+// counters, so that another machine of the model at this address answers 304 to this one's.
+func (w *walker) fetch(ctx context.Context, path string, whole bool) (*cached, *failure) {
 	old := w.opt.Cache.get(path)
 	etag := ""
-	if old != nil {
+	if old != nil && !whole {
 		etag = old.etag
 	}
 	var res broker.Resource

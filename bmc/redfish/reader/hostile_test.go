@@ -211,8 +211,11 @@ func (f fixture) Get(ctx context.Context, path, _ string) (broker.Resource, erro
 			return broker.Resource{}, err
 		}
 	}
-	path, _, _ = strings.Cut(path, "?")
-	body, ok := f.tree[strings.TrimSuffix(path, "/")]
+	body, ok := f.tree[path] // a page
+	if !ok {
+		path, _, _ = strings.Cut(path, "?")
+		body, ok = f.tree[strings.TrimSuffix(path, "/")]
+	}
 	if !ok {
 		return broker.Resource{Status: 404}, &bmc.Error{Kind: bmc.ErrUnsupported, Op: "GET " + path, Status: 404}
 	}

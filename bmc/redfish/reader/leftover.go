@@ -28,18 +28,24 @@ func classify(name string) valueClass {
 	if !promising(name) || strings.Contains(name, "@") {
 		return classNone
 	}
-	n := strings.ToLower(name)
+	lower := strings.ToLower(name)
+	n := separators.Replace(lower)
 	switch {
-	case strings.Contains(n, "serialn") || strings.HasSuffix(n, "serial") || strings.Contains(n, "servicetag") ||
-		strings.Contains(n, "serial_n") || strings.HasSuffix(n, "serialno"):
+	case strings.Contains(n, "serialn") || strings.HasSuffix(n, "serial") || strings.Contains(n, "servicetag") || strings.HasPrefix(n, "sernum") || n == "s/n" || endsInWord(name, "SN"):
 		return classSerial
-	case strings.Contains(n, "macaddr") || strings.Contains(n, "mac_addr") || n == "mac" || strings.HasSuffix(n, "_mac"):
+	case strings.Contains(n, "macaddr") || n == "mac" || strings.HasSuffix(lower, "_mac") || strings.HasSuffix(lower, " mac") || endsInWord(name, "MAC"):
 		return classMAC
-	case strings.HasSuffix(n, "revision"), strings.HasSuffix(n, "fwrev"), strings.HasSuffix(n, "fwver"), n == "firmware":
+	case strings.HasSuffix(n, "revision"), strings.HasSuffix(n, "fwrev"), strings.HasSuffix(n, "fwver"), strings.HasSuffix(n, "firmware"), n == "ver", n == "rev",
+		endsInWord(name, "Ver"), endsInWord(name, "Rev"), strings.HasSuffix(lower, "_ver"), strings.HasSuffix(lower, "_rev"):
 		return classVersion
-	case n == "osversion", n == "ipversion", strings.HasSuffix(n, "_ipversion"):
+	case n == "osversion", n == "ipversion", strings.HasSuffix(lower, "_ipversion"):
 		return classNone
-	case strings.Contains(n, "version") && !strings.HasSuffix(n, "versions"):
+	case strings.HasSuffix(n, "versions"):
+		if strings.Contains(n, "firmware") || strings.Contains(n, "bios") || strings.HasPrefix(n, "fw") {
+			return classVersion
+		}
+		return classNone
+	case strings.Contains(n, "version"):
 		for _, not := range notVersions {
 			if strings.HasSuffix(n, not) {
 				return classNone
@@ -50,11 +56,18 @@ func classify(name string) valueClass {
 	return classNone
 }
 
+// separators are what some write between the words of a name.
+var separators = strings.NewReplacer("_", "", " ", "", "-", "")
+
+// endsInWord tells whether a name is a word or ends in it as written, as in BoardSN and BIOSVer: not
+// "Driver" in "Ver", which begins with a small letter there.
+func endsInWord(name, word string) bool { return strings.HasSuffix(name, word) }
+
 // promising rules out nearly all names without work: those below need one of its letter pairs.
 func promising(name string) bool {
 	for i := 0; i+1 < len(name); i++ {
 		switch [2]byte{name[i] | 0x20, name[i+1] | 0x20} {
-		case [2]byte{'s', 'e'}, [2]byte{'v', 'e'}, [2]byte{'m', 'a'}, [2]byte{'r', 'e'}, [2]byte{'f', 'i'}:
+		case [2]byte{'s', 'e'}, [2]byte{'v', 'e'}, [2]byte{'m', 'a'}, [2]byte{'r', 'e'}, [2]byte{'f', 'i'}, [2]byte{'s', 'n'}:
 			return true
 		}
 	}
@@ -97,9 +110,12 @@ func (b *builder) scan(v value, path []string, name string, f func(path, text st
 		}
 		text := child.str()
 		class := b.classOf(n)
+		if class == classNone && valueNames[key] {
+			class = b.classOf(v.first(nameNames...)) // {"Name": "Serial Number", "Value": "..."}
+		}
 		if mac, ok := macOf(text, class == classMAC); ok && kind == kindString {
 			f(strings.Join(p, "."), mac, classMAC)
-		} else if class != classNone && !placeholder(text) && len(text) <= 200 && (kind == kindString || class == classSerial) {
+		} else if class != classNone && !placeholder(text) && len(text) <= 200 && (kind == kindString || class == classSerial || class == classVersion && aboutFirmware(n)) {
 			if class != classMAC || strings.Count(text, ":")+strings.Count(text, "-") >= 5 { // longer addresses, lists of some
 				f(strings.Join(p, "."), text, class)
 			}
@@ -108,18 +124,37 @@ func (b *builder) scan(v value, path []string, name string, f func(path, text st
 	})
 }
 
+// valueNames and nameNames are how vendors call the halves of a property that stands in a list.
+var (
+	valueNames = map[string]bool{"Value": true, "value": true, "CurrentValue": true, "Val": true, "Data": true}
+	nameNames  = []string{"Name", "name", "Key", "key", "AttributeName", "PropertyName", "DisplayName", "Property", "Id"}
+)
+
+// aboutFirmware tells whether a number is a version by its name: others, such as a schema's, are not.
+func aboutFirmware(name string) bool {
+	n := strings.ToLower(name)
+	return strings.Contains(n, "firmware") || strings.Contains(n, "bios") || strings.HasPrefix(n, "fw")
+}
+
 // leftover makes components of what the typed arrays have no place for: every resource with a
 // serial, MAC or version that does not stand in the inventory yet.
 func (b *builder) leftover() {
 	known := b.known()
+	var last []string // they repeat what the resources themselves tell
 	for _, key := range b.keys {
 		kind := b.kinds[key]
-		v := b.w.resources[key].v
-		if kind == "Assembly" {
-			b.assembly(key, v, known)
+		if kind == summaryKind {
+			last = append(last, key)
 			continue
 		}
+		v := b.w.resources[key].v
+		if kind == "Assembly" {
+			b.assembly(key, v, known) // then what stands beside the list
+		}
 		b.component(key, kind, v, known)
+	}
+	for _, key := range last {
+		b.component(key, "", b.w.resources[key].v, known)
 	}
 }
 

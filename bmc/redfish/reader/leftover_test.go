@@ -8,6 +8,8 @@ func TestClassify(t *testing.T) {
 		"FirmwareVersion": classVersion, "VersionString": classVersion, "Revision": classVersion, "FirmwarePackageVersion": classVersion,
 		"ControllerBIOSVersion": classVersion, "FWRev": classVersion, "BiosVersion": classVersion, "Version": classVersion,
 		"MACAddress": classMAC, "PermanentMACAddress": classMAC, "VirtMacAddr": classMAC, "NIC.1.MACAddress": classMAC,
+		"BoardSN": classSerial, "Serial Number": classSerial, "Ser_Num": classSerial, "BIOSVer": classVersion, "Fw_Ver": classVersion, "BMC Firmware": classVersion,
+		"FirmwareVersions": classVersion, "VirtualMAC": classMAC, "Driver": classNone, "Server": classNone, "SupportedVersions": classNone, "Receiver": classNone,
 		"SerialPort": classNone, "SerialConsole": classNone, "RedfishVersion": classNone, "OSVersion": classNone, "IPVersion": classNone,
 		"@odata.type": classNone, "Version@Redfish.AllowableValues": classNone, "MachineType": classNone, "CapableProtocolVersions": classNone, "": classNone,
 	} {

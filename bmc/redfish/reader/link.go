@@ -1,6 +1,7 @@
 package reader
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 )
@@ -12,6 +13,8 @@ type link struct {
 	via  string // the property that held it; for a member of a collection, "Members"
 	// aside is set in Links and the like: it leads to what also has a place of its own in the tree.
 	aside bool
+	// guess is set where a string only looks like a link.
+	guess bool
 }
 
 // badLink is a reference that is not followed, with the reason code.
@@ -99,11 +102,15 @@ func links(v value, host string) (found []link, bad []badLink) {
 		v.each(func(name string, child value) bool {
 			switch child.node().kind {
 			case kindString:
-				if root {
-					break
-				}
-				if name == "@odata.id" || name == "href" {
-					add(child.str(), via, aside)
+				switch {
+				case name == "@odata.id" || name == "href":
+					if !root {
+						add(child.str(), via, aside)
+					}
+				case looksLikeLink(name, via, child.str()):
+					if path, reason := resolve(child.str(), host); reason == "" {
+						found = append(found, link{path: path, key: keyOf(path), via: cmp.Or(name, via), aside: true, guess: true})
+					}
 				}
 			case kindObject:
 				if name == "Actions" || strings.HasPrefix(name, "@") || name == "self" { // for settings see settings
@@ -135,6 +142,21 @@ func links(v value, host string) (found []link, bad []badLink) {
 	}
 	walk(v, "", false, true)
 	return found, bad
+}
+
+// looksLikeLink tells whether a plain string leads to a resource: OEM parts write links so. What ends in
+// Uri does not: that is where one pushes, downloads or waits for events. Nor does a message's argument.
+func looksLikeLink(name, via, text string) bool {
+	if !strings.HasPrefix(text, rootPath) || len(text) == len(rootPath) || strings.ContainsAny(text, " {}<>?$") || strings.Contains(text, "/Actions/") {
+		return false
+	}
+	n := strings.ToLower(cmp.Or(name, via))
+	for _, not := range []string{"uri", "url", "target", "image", "message", "destination", "context", "@", "schema"} {
+		if strings.Contains(n, not) {
+			return false
+		}
+	}
+	return true
 }
 
 // settings gives the path of the resource that holds v's settings for the next boot, if it has one.

@@ -15,7 +15,7 @@
 //   - Unread: what should have been read and could not be, with one of the Reason codes. Reading
 //     never fails because of a single resource.
 //   - Cache: answers of earlier readings, by path; an unchanged resource is neither sent nor decoded
-//     again.
+//     again. Who the machine is never comes from it.
 //
 // Read may be called by several goroutines at once, also with the same Cache. One Read calls its
 // Getter from up to Options.InFlight goroutines and has ended them all when it returns.
@@ -24,6 +24,7 @@ package reader
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cagenut/cagenut/bmc"
@@ -103,7 +104,11 @@ type Options struct {
 	Scope    bmc.Scope // default bmc.ScopeComplete
 	Sections Sections  // within bmc.ScopeHardware; default all
 	InFlight int       // most requests at once, default 4; a quirk may lower it
-	System   string    // Id of the system that gives the identity where a BMC serves several
+	// System is the Id of the system that gives the identity where a BMC serves several; Serial
+	// chooses the one with this serial, if there is one. With neither it is the one that looks most
+	// like a host.
+	System   string
+	Serial   string
 	Bounds   Bounds
 	Cache    *Cache           // may be nil
 	Now      func() time.Time // default time.Now
@@ -134,10 +139,11 @@ func Read(ctx context.Context, get Getter, o Options) (*bmc.Inventory, error) {
 	}
 	o.Bounds = o.Bounds.withDefaults()
 
-	w := newWalker(get, o)
-	readAt := o.Now().UTC()
-	w.run(ctx)
-	inv := build(w, readAt)
+	w, inv := readOnce(ctx, get, o)
+	if !o.Cache.belongs(machineOf(inv)) && ctx.Err() == nil {
+		// Another machine answers where this one did, and may have said of anything that it is unchanged.
+		w, inv = readOnce(ctx, get, o)
+	}
 	if len(inv.Systems)+len(inv.Chassis)+len(inv.Managers) > 0 {
 		return inv, nil
 	}
@@ -146,4 +152,23 @@ func Read(ctx context.Context, get Getter, o Options) (*bmc.Inventory, error) {
 	}
 	return inv, &bmc.Error{Kind: bmc.ErrMalformed, Op: "read", Host: hostOf(o.URL),
 		Detail: "the service names neither a system, a chassis nor a manager"}
+}
+
+func readOnce(ctx context.Context, get Getter, o Options) (*walker, *bmc.Inventory) {
+	w := newWalker(get, o)
+	readAt := o.Now().UTC()
+	w.run(ctx)
+	return w, build(w, readAt)
+}
+
+// machineOf tells machines apart, for the cache.
+func machineOf(inv *bmc.Inventory) string {
+	names := []string{inv.Service.UUID}
+	for _, s := range inv.Systems {
+		names = append(names, s.Serial, s.SKU, s.UUID)
+	}
+	for _, c := range inv.Chassis {
+		names = append(names, c.Serial)
+	}
+	return strings.Join(names, "\x00")
 }

@@ -252,7 +252,7 @@ func (w *walker) visit(ctx context.Context, it item) {
 	var e *cached
 	var fail *failure
 	if expand != "" {
-		e, fail = w.fetch(ctx, keyOf(it.path)+"?$expand="+expand)
+		e, fail = w.fetch(ctx, keyOf(it.path)+"?$expand="+expand, it.rank == rankMachine)
 		if fail != nil && fail.aboutRequest() {
 			w.mu.Lock()
 			w.expandMissed()
@@ -261,7 +261,7 @@ func (w *walker) visit(ctx context.Context, it item) {
 		}
 	}
 	if expand == "" {
-		e, fail = w.fetchEither(ctx, it.path)
+		e, fail = w.fetchEither(ctx, it.path, it.rank == rankMachine)
 	}
 	defer func(asked string) {
 		w.mu.Lock()
@@ -277,7 +277,7 @@ func (w *walker) visit(ctx context.Context, it item) {
 		}
 		if path != it.path {
 			it.path, it.key = path, keyOf(path)
-			e, fail = w.fetchEither(ctx, path)
+			e, fail = w.fetchEither(ctx, path, it.rank == rankMachine)
 		}
 	}
 	w.mu.Lock()
@@ -288,6 +288,10 @@ func (w *walker) visit(ctx context.Context, it item) {
 	}
 	if !e.v.isObject() {
 		w.note(it.path, ReasonWrongType, "the answer is JSON, but not an object")
+		if e.v.isArray() { // what stands in it is not lost
+			w.add(it.key, e.v)
+			w.followAll(it, e.links)
+		}
 		return
 	}
 	w.take(it, e, expand != "")
@@ -298,13 +302,13 @@ const maxSlashTries = 3
 
 // fetchEither fetches a path with or without its last slash: there are services that know their
 // resources by one of the two only. Which one is learnt from the first answers.
-func (w *walker) fetchEither(ctx context.Context, path string) (*cached, *failure) {
+func (w *walker) fetchEither(ctx context.Context, path string, whole bool) (*cached, *failure) {
 	w.mu.Lock()
 	if w.slash && !strings.HasSuffix(path, "/") && !strings.Contains(path, "?") {
 		path += "/"
 	}
 	w.mu.Unlock()
-	e, fail := w.fetch(ctx, path)
+	e, fail := w.fetch(ctx, path, whole)
 	if fail == nil || fail.status/100 != 3 && fail.reason != ReasonNotFound || strings.Contains(path, "?") {
 		return e, fail
 	}
@@ -321,7 +325,7 @@ func (w *walker) fetchEither(ctx context.Context, path string) (*cached, *failur
 	if !try {
 		return nil, fail
 	}
-	e, again := w.fetch(ctx, other)
+	e, again := w.fetch(ctx, other, whole)
 	if again != nil {
 		return nil, fail
 	}
@@ -372,7 +376,7 @@ func (w *walker) failed(it item, f *failure) {
 	if w.firstErr == nil {
 		w.firstErr = f.err
 	}
-	if it.quiet && f.reason == ReasonNotFound {
+	if it.quiet && (f.reason == ReasonNotFound || it.guess && quietly[f.reason]) {
 		return
 	}
 	w.note(it.path, f.reason, f.detail)
@@ -381,6 +385,9 @@ func (w *walker) failed(it item, f *failure) {
 		w.stop(f.reason)
 	}
 }
+
+// quietly are failures of what was only taken for a link.
+var quietly = map[string]bool{ReasonUnsupported: true, ReasonRejected: true, ReasonHTML: true, ReasonMalformed: true, ReasonForbidden: true}
 
 // take adds a fetched resource and queues what it links to. Call with mu held.
 func (w *walker) take(it item, e *cached, expanded bool) {
@@ -391,13 +398,13 @@ func (w *walker) take(it item, e *cached, expanded bool) {
 		w.settingsFound(it, settingsPath, e.v)
 	}
 	members := e.v.get("Members")
-	if !members.exists() {
+	if !members.exists() || members.isObject() && members.first("@odata.id", "href") != "" {
 		w.add(it.key, e.v)
 		w.followAll(it, e.links)
 		w.noteBad(e.bad)
 		return
 	}
-	if !members.isArray() {
+	if !members.isArray() && !members.isObject() {
 		w.note(it.path, ReasonWrongType, "Members is not an array")
 		return
 	}
@@ -455,12 +462,18 @@ func (w *walker) followAll(it item, all []link) {
 		if w.seen[l.key] || memberLike(l) {
 			continue
 		}
-		if rank, ok := w.wants(l, it); ok {
+		if rank, ok := w.wants(l, it); ok && !l.guess {
 			w.push(item{link: l, rank: rank, depth: it.depth + 1})
 		}
 	}
 	for _, l := range all {
-		if w.seen[l.key] || !memberLike(l) {
+		// Plain strings come after everything else: what they lead to mostly has a real link somewhere.
+		if l.guess && !w.seen[l.key] && w.opt.Scope == bmc.ScopeComplete && !w.skip.Match(l.key) {
+			w.later = append(w.later, item{link: l, rank: rankRest, depth: it.depth + 1, quiet: true})
+		}
+	}
+	for _, l := range all {
+		if w.seen[l.key] || !memberLike(l) || l.guess {
 			continue
 		}
 		rank, ok := w.wants(l, it)

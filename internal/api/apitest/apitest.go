@@ -77,6 +77,7 @@ func Start(t testing.TB, machines int) *API {
 		Clock: &Clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
 		profiles: []profile.Profile{{Name: "box", Version: 3, Match: profile.Match{DeviceTypes: []string{"box-1u"}},
 			BMC: profile.BMC{Protocol: "redfish", Account: "root"}}}}
+	store.Clock = a.Clock.Now
 	files, err := firmware.Open(t.TempDir(), 1<<20)
 	if err != nil {
 		t.Fatal(err)

@@ -154,6 +154,23 @@ func (f *Fleet) Device(ctx context.Context, id asset.ID) (inventory.Device, erro
 	return found[0], nil
 }
 
+// Rack gives the rack in which all of a fleet's machines of one site stand.
+func (f *Fleet) Rack(ctx context.Context, site, name string) (inventory.Rack, error) {
+	found, err := f.Find(ctx, inventory.Query{Rack: name, Site: site})
+	if err != nil {
+		return inventory.Rack{}, err
+	}
+	if len(found) == 0 {
+		return inventory.Rack{}, &inventory.Error{Kind: inventory.ErrNotFound, Op: "read rack", Names: []string{name}}
+	}
+	r := inventory.Rack{ID: found[0].Rack.ID, Name: name, Site: found[0].Site, Height: 48, Lowest: 1}
+	for _, d := range found {
+		r.Devices = append(r.Devices, inventory.RackDevice{ID: d.ID, Name: d.Name, Serial: d.Serial, Status: d.Status, Role: d.Role,
+			Type: d.Type, Position: d.Position, Face: d.Face, Height: 1, FullDepth: true})
+	}
+	return r, nil
+}
+
 // SetStatus is not for the API.
 func (f *Fleet) SetStatus(context.Context, inventory.StatusChange) (bool, error) {
 	return false, &inventory.Error{Kind: inventory.ErrDenied, Op: "set status: the API never writes a status"}
@@ -200,6 +217,10 @@ type Runs struct {
 	mu    sync.Mutex
 	down  error
 	told  []string
+	steps []string
+
+	// After, when set, is called after a command took effect on a machine.
+	After func(id operation.ID, name string)
 }
 
 // Break makes every command fail, until Break(nil).
@@ -214,6 +235,13 @@ func (r *Runs) Told() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Sorted(slices.Values(r.told))
+}
+
+// Steps lists the steps that the commands named, as "srv-01 identity".
+func (r *Runs) Steps() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(slices.Values(r.steps))
 }
 
 // Command tells one run, or the operation.
@@ -233,6 +261,10 @@ func (r *Runs) Command(ctx context.Context, id asset.ID, a operation.Action, c o
 		return operation.Reply{}, fault.New(fault.NotFound, "asset/%d does not run", id)
 	}
 	run := d.Runs[i]
+	r.steps = append(r.steps, run.Asset.Name+" "+c.Step)
+	if c.Step != "" && c.Step != run.Step {
+		return operation.Reply{}, fault.New(fault.Conflict, "%s: the command is for step %s, the run is at %q", a, c.Step, run.Step)
+	}
 	next := map[operation.Action]map[operation.State]operation.State{
 		operation.Pause:  {operation.Running: operation.Paused},
 		operation.Resume: {operation.Paused: operation.Running},
@@ -244,6 +276,9 @@ func (r *Runs) Command(ctx context.Context, id asset.ID, a operation.Action, c o
 		return operation.Reply{}, fault.New(fault.Conflict, "%s: the run is %s", a, run.State)
 	}
 	r.Store.Move(c.Operation, run.Asset.Name, next, run.Step, operation.StepRunning, nil)
+	if r.After != nil {
+		r.After(c.Operation, run.Asset.Name)
+	}
 	return operation.Reply{State: next, Step: run.Step}, nil
 }
 

@@ -6,6 +6,7 @@ package apitest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,8 +30,15 @@ type MemoryStore struct {
 	firmware   []operation.FirmwareFile
 	audit      []operation.AuditEntry
 	histories  map[asset.ID]operation.InstallHistory
+	blobs      map[string]json.RawMessage
 	down       error
 	boots      boots
+	auditDown  error
+
+	// Clock is the store's own.
+	Clock func() time.Time
+	// Sent tells whether the outbox was relayed: then nothing is aborted before its start.
+	Sent bool
 }
 
 type stored struct {
@@ -41,7 +49,8 @@ type stored struct {
 // NewMemoryStore makes an empty store.
 func NewMemoryStore() *MemoryStore {
 	return &MemoryStore{operations: map[operation.ID]*stored{}, tokens: map[[32]byte]operation.Token{},
-		beats: map[string]operation.Heartbeat{}, histories: map[asset.ID]operation.InstallHistory{}}
+		beats: map[string]operation.Heartbeat{}, histories: map[asset.ID]operation.InstallHistory{},
+		blobs: map[string]json.RawMessage{}, Clock: time.Now, Sent: true}
 }
 
 // Break makes every call fail with err, until Break(nil).
@@ -136,7 +145,9 @@ func (m *MemoryStore) holder(id asset.ID) (operation.Holder, bool) {
 		s := m.operations[op]
 		for _, r := range s.detail.Runs {
 			if r.Asset.ID == id && !r.State.Ended() {
-				return operation.Holder{Operation: s.request.ID, Asset: r.Asset, State: r.State, Actor: s.request.Actor}, true
+				t, _ := s.request.Plan.Target(id)
+				return operation.Holder{Operation: s.request.ID, Asset: r.Asset, State: r.State, Actor: s.request.Actor,
+					Step: r.Step, Account: t.BMC.Account}, true
 			}
 		}
 	}
@@ -285,11 +296,13 @@ func (m *MemoryStore) InstallHistories(context.Context, []asset.ID) (map[asset.I
 }
 
 // SaveHeartbeat keeps the last one of a worker.
-func (m *MemoryStore) SaveHeartbeat(_ context.Context, h operation.Heartbeat) error {
+func (m *MemoryStore) SaveHeartbeat(_ context.Context, h operation.Heartbeat) (time.Duration, error) {
 	unlock, err := m.lock()
 	defer unlock()
+	h.At = m.Clock()
+	h.SkewMS = h.Clock.Sub(h.At).Milliseconds()
 	m.beats[h.Site+"/"+h.Worker] = h
-	return err
+	return h.Clock.Sub(h.At), err
 }
 
 // Heartbeats lists them.
@@ -370,6 +383,9 @@ func (m *MemoryStore) ListFirmware(context.Context) ([]operation.FirmwareFile, e
 func (m *MemoryStore) Audit(_ context.Context, e operation.AuditEntry) error {
 	unlock, err := m.lock()
 	defer unlock()
+	if err == nil {
+		err = m.auditDown
+	}
 	if err != nil {
 		return err
 	}

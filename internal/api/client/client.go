@@ -220,6 +220,16 @@ func (c *Client) Operation(ctx context.Context, id operation.ID) (operation.Deta
 	return get[operation.Detail](ctx, c, "/v1/operations/"+url.PathEscape(string(id)), nil)
 }
 
+// Run reads one machine's part of an operation with all that proves it.
+func (c *Client) Run(ctx context.Context, id operation.ID, ref string) (operation.Run, error) {
+	return get[operation.Run](ctx, c, "/v1/operations/"+url.PathEscape(string(id))+"/runs/"+url.PathEscape(ref), nil)
+}
+
+// Evidence reads large evidence by its SHA-256.
+func (c *Client) Evidence(ctx context.Context, sha256 string) (json.RawMessage, error) {
+	return get[json.RawMessage](ctx, c, "/v1/evidence/"+url.PathEscape(sha256), nil)
+}
+
 // Plan reads the frozen plan of an operation.
 func (c *Client) Plan(ctx context.Context, id operation.ID) (plan.Plan, error) {
 	return get[plan.Plan](ctx, c, "/v1/operations/"+url.PathEscape(string(id))+"/plan", nil)
@@ -233,6 +243,22 @@ func (c *Client) Command(ctx context.Context, id operation.ID, cmd wire.Command)
 // Asset reads a device by name, serial or NetBox ID.
 func (c *Client) Asset(ctx context.Context, ref string) (wire.Asset, error) {
 	return get[wire.Asset](ctx, c, "/v1/assets/"+url.PathEscape(ref), nil)
+}
+
+// Assets lists the devices of a rack; site may be empty where its name is unique.
+func (c *Client) Assets(ctx context.Context, rack, site string) ([]wire.AssetRow, error) {
+	q := url.Values{}
+	for k, v := range map[string]string{"rack": rack, "site": site} {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	return get[[]wire.AssetRow](ctx, c, "/v1/assets", q)
+}
+
+// RevealPassword gives the logins that are known for a machine's BMC, to an administrator.
+func (c *Client) RevealPassword(ctx context.Context, ref string, ask wire.Reveal) ([]wire.Candidate, error) {
+	return post[[]wire.Candidate](ctx, c, "/v1/assets/"+url.PathEscape(ref)+"/bmc-password", ask)
 }
 
 // AssetHistory reads the runs of a device, newest first.
@@ -295,6 +321,32 @@ func (c *Client) NetBoxSetup(ctx context.Context, apply bool) ([]inventory.Setup
 // VerifyAudit recomputes the audit chain.
 func (c *Client) VerifyAudit(ctx context.Context) (operation.AuditReport, error) {
 	return get[operation.AuditReport](ctx, c, "/v1/audit/verification", nil)
+}
+
+// AuditLog reads rows of the audit log.
+func (c *Client) AuditLog(ctx context.Context, f operation.AuditFilter) ([]operation.AuditEntry, error) {
+	q := url.Values{}
+	for k, v := range map[string]string{"operation": string(f.Operation), "actor": f.Actor} {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	if !f.Since.IsZero() {
+		q.Set("since", f.Since.UTC().Format(time.RFC3339))
+	}
+	if f.Chain {
+		q.Set("after", strconv.FormatInt(f.After, 10))
+	}
+	if f.Limit > 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
+	return get[[]operation.AuditEntry](ctx, c, "/v1/audit", q)
+}
+
+// RemoveFirmware removes a stored file.
+func (c *Client) RemoveFirmware(ctx context.Context, sha256 string) error {
+	_, err := ask[struct{}](ctx, c, http.MethodDelete, "/v1/firmware/"+url.PathEscape(sha256), nil, nil, nil)
+	return err
 }
 
 // Firmware lists the firmware catalogue.

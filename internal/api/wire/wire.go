@@ -88,6 +88,20 @@ type Asset struct {
 	Blocking *fault.Error             `json:"blocking,omitempty"` // why an install would be refused now
 }
 
+// AssetRow is an asset in a list.
+type AssetRow struct {
+	ID       asset.ID          `json:"id"`
+	Name     string            `json:"name"`
+	Serial   string            `json:"serial"`
+	Status   asset.Status      `json:"status"`
+	Site     string            `json:"site"` // slug
+	Rack     string            `json:"rack"`
+	Position float64           `json:"position"`
+	Type     string            `json:"type"` // slug
+	Role     string            `json:"role"` // slug
+	Holder   *operation.Holder `json:"holder,omitempty"`
+}
+
 // Profile is a profile with where it stands.
 type Profile struct {
 	Ref     string          `json:"ref"` // name@version
@@ -149,6 +163,12 @@ type SecretRequest struct {
 	Asset   asset.ID `json:"asset"`
 	Account string   `json:"account"`
 	Length  int      `json:"length,omitempty"` // for propose
+}
+
+// Reveal asks for the logins of a machine's BMC, for a person.
+type Reveal struct {
+	Account string `json:"account,omitempty"` // empty: the profile's
+	Reason  string `json:"reason"`
 }
 
 // Candidate is a login worth trying. It is never logged.

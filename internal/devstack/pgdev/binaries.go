@@ -31,12 +31,15 @@ func DefaultCacheDir() (string, error) {
 
 // findBinaries gives the folder of initdb, postgres and pg_ctl: the machine's own, else a
 // downloaded build. major is the version that an existing data folder needs; empty: any.
-func findBinaries(ctx context.Context, cache, major string) (string, error) {
-	bin, err := installed(ctx, major)
-	if err == nil {
-		return bin, nil
+func findBinaries(ctx context.Context, o Options, major string) (string, error) {
+	if !o.Downloaded {
+		if bin, err := installed(ctx, major); err == nil {
+			return bin, nil
+		}
 	}
+	cache := o.CacheDir
 	if cache == "" {
+		var err error
 		if cache, err = DefaultCacheDir(); err != nil {
 			return "", err
 		}
@@ -92,9 +95,9 @@ func majorOf(ctx context.Context, dir string) (int, error) {
 	return strconv.Atoi(string(m[1]))
 }
 
-// download fetches a build into the cache, once. The library that knows how also starts a server
-// when it is allowed to, on a scratch folder; as root it fails after unpacking, which is all that is
-// wanted: what counts is that the unpacked binaries run.
+// download fetches a build into the cache, once. The library that does it cannot be interrupted: when
+// ctx ends first, it finishes in the background (it has its own time-outs) and keeps the cache's lock
+// until then.
 func download(ctx context.Context, cache, major string) (string, error) {
 	version := string(embedded.V18)
 	if major != "" && !strings.HasPrefix(version, major+".") {
@@ -109,19 +112,47 @@ func download(ctx context.Context, cache, major string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close()
 	bin := filepath.Join(home, "dist", "bin")
 	if _, err := majorOf(ctx, bin); err == nil {
-		return bin, nil
+		return bin, lock.Close()
+	}
+	if err := ctx.Err(); err != nil {
+		return "", errors.Join(fmt.Errorf("pgdev: download PostgreSQL: %w", err), lock.Close())
+	}
+	ended := make(chan error, 1)
+	go func() {
+		defer lock.Close()
+		ended <- fetch(context.WithoutCancel(ctx), home)
+	}()
+	select {
+	case err := <-ended:
+		return bin, err
+	case <-ctx.Done():
+		return "", fmt.Errorf("pgdev: download PostgreSQL: %w", ctx.Err())
+	}
+}
+
+// fetch downloads into home/dist, by way of a folder beside it. The library that knows how also starts
+// a server when it is allowed to, on a scratch folder; as root it fails after unpacking, which is all
+// that is wanted: what counts is that the unpacked binaries run.
+func fetch(ctx context.Context, home string) error {
+	old, err := filepath.Glob(filepath.Join(home, "scratch-*")) // of one that was killed: we hold the lock
+	if err != nil {
+		return fmt.Errorf("pgdev: %w", err)
+	}
+	for _, dir := range old {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("pgdev: cache folder: %w", err)
+		}
 	}
 	scratch, err := os.MkdirTemp(home, "scratch-")
 	if err != nil {
-		return "", fmt.Errorf("pgdev: %w", err)
+		return fmt.Errorf("pgdev: %w", err)
 	}
 	defer os.RemoveAll(scratch)
 	port, err := freePort()
 	if err != nil {
-		return "", err
+		return err
 	}
 	dist := filepath.Join(scratch, "dist")
 	server := embedded.NewDatabase(embedded.DefaultConfig().Version(embedded.V18).Port(uint32(port)).
@@ -132,16 +163,16 @@ func download(ctx context.Context, cache, major string) (string, error) {
 		startErr = server.Stop()
 	}
 	if _, err := majorOf(ctx, filepath.Join(dist, "bin")); err != nil {
-		return "", fmt.Errorf("pgdev: no PostgreSQL on this machine (Debian: apt-get install postgresql), and downloading one failed: %w",
+		return fmt.Errorf("pgdev: no PostgreSQL on this machine (Debian: apt-get install postgresql), and downloading one failed: %w",
 			errors.Join(startErr, err))
 	}
 	if err := openForAll(dist); err != nil {
-		return "", err
+		return err
 	}
 	if err := errors.Join(os.RemoveAll(filepath.Join(home, "dist")), os.Rename(dist, filepath.Join(home, "dist"))); err != nil {
-		return "", fmt.Errorf("pgdev: cache folder: %w", err)
+		return fmt.Errorf("pgdev: cache folder: %w", err)
 	}
-	return bin, nil
+	return nil
 }
 
 // openForAll lets every user read what was unpacked: as root the server runs as somebody else.

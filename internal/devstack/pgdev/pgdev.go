@@ -52,6 +52,10 @@ type Options struct {
 	CacheDir string
 	// TCP adds a port on 127.0.0.1, found by binding 0; see Server.TCPURL.
 	TCP bool
+	// Port is the port to use with TCP, for clients that keep an address over a restart; 0: a free one.
+	Port int
+	// Downloaded asks for the downloaded build although this machine may have its own.
+	Downloaded bool
 	// Ephemeral is for tests: nothing is flushed to disk, and DataDir is removed when the server ends.
 	Ephemeral bool
 }
@@ -118,7 +122,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	// The keeper inherits the lock; this process keeps its own descriptor only while starting.
 	defer c.lock.Close()
-	if c.bin, err = findBinaries(ctx, o.CacheDir, c.version()); err != nil {
+	if c.bin, err = findBinaries(ctx, o, c.version()); err != nil {
 		return nil, err
 	}
 	if err := c.endLeftover(ctx); err != nil {
@@ -323,9 +327,11 @@ func (c *cluster) tryStart(ctx context.Context) (*Server, error) {
 	}
 	port := 5432
 	if c.o.TCP {
-		var err error
-		if port, err = freePort(); err != nil {
-			return nil, err
+		if port = c.o.Port; port == 0 {
+			var err error
+			if port, err = freePort(); err != nil {
+				return nil, err
+			}
 		}
 		settings = append(settings, "listen_addresses=127.0.0.1")
 	}

@@ -74,7 +74,7 @@ func (l *loader) surroundings(r sim.Rack) error {
 		return err
 	}
 	site := l.ids["dcim/sites/ "+r.Site.Slug]
-	rack := body{"name": r.Name, "site": site, "u_height": r.Height, "status": "active"}
+	rack := body{"name": r.Name, "site": site, "u_height": r.Height, "desc_units": r.Descending, "status": "active"}
 	if err := l.ensure("dcim/racks/", url.Values{"site_id": {fmt.Sprint(site)}, "name": {r.Name}},
 		func(o object) string { return o.Name }, map[string]body{r.Name: rack}); err != nil {
 		return err
@@ -122,11 +122,15 @@ func (l *loader) prefixes(r sim.Rack) error {
 func (l *loader) devices(r sim.Rack) error {
 	want := map[string]body{}
 	for _, d := range r.Devices {
+		var position any = d.Position
+		if d.Position == 0 {
+			position = nil // a device that takes no unit
+		}
 		want[d.Name] = body{
 			"name": d.Name, "serial": d.Serial, "asset_tag": nullable(d.AssetTag), "status": d.Status,
 			"device_type": l.ids["dcim/device-types/ "+d.Type.Slug], "role": l.ids["dcim/device-roles/ "+d.Role.Slug],
 			"site": l.ids["dcim/sites/ "+r.Site.Slug], "rack": l.ids["dcim/racks/ "+r.Name],
-			"position": d.Position, "face": d.Face,
+			"position": position, "face": nullable(d.Face),
 		}
 	}
 	return l.ensure("dcim/devices/", l.inRack(r), func(o object) string { return o.Name }, want)

@@ -13,7 +13,8 @@ import (
 // maxBody bounds a request's body.
 const maxBody = 32 << 20
 
-func (a answer) write(w http.ResponseWriter, r *http.Request) {
+// write sends the answer; cut: only half of its JSON, as from a server that crashed meanwhile.
+func (a answer) write(w http.ResponseWriter, r *http.Request, cut bool) {
 	if a.etag != "" {
 		w.Header().Set("ETag", a.etag)
 	}
@@ -31,6 +32,9 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		http.Error(w, fmt.Sprintf("%s %s: %v", r.Method, r.URL.Path, err), http.StatusInternalServerError)
 		return
+	}
+	if cut {
+		b = b[:len(b)/2]
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(a.status)
@@ -52,8 +56,9 @@ func (s *Server) answer(r *http.Request) answer {
 	if refused.status != 0 {
 		return refused
 	}
-	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
-	if !safe && token != nil && token.Data["write_enabled"] == false {
+	safe := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+	t.reads = token != nil && token.Data["write_enabled"] == false
+	if !safe && t.reads {
 		return denied()
 	}
 	a := s.route(t, r, path)
@@ -104,7 +109,28 @@ func (s *Server) route(t *tx, r *http.Request, path string) answer {
 // actions are the permissions that methods need.
 var actions = map[string]string{http.MethodGet: "view", http.MethodHead: "view", http.MethodPost: "add", http.MethodPatch: "change", http.MethodDelete: "delete"}
 
+// options tells what the user may write, as NetBox does: PUT stands for every change, and without any
+// there is no key at all.
+func (t *tx) options(k *kind) answer {
+	if !t.may(k, "view") {
+		return denied()
+	}
+	body, may := map[string]any{"name": k.model, "renders": []string{"application/json"}}, map[string]any{}
+	for method, action := range map[string]string{http.MethodPut: "change", http.MethodPost: "add"} {
+		if t.may(k, action) && !t.reads {
+			may[method] = map[string]any{"id": map[string]any{"type": "integer", "read_only": true}}
+		}
+	}
+	if len(may) > 0 {
+		body["actions"] = may
+	}
+	return answer{status: http.StatusOK, body: body}
+}
+
 func (t *tx) collection(k *kind, r *http.Request) answer {
+	if r.Method == http.MethodOptions {
+		return t.options(k)
+	}
 	action, ok := actions[r.Method]
 	if !ok || (k.model == "core.objectchange" && action != "view") {
 		return refuse(http.StatusMethodNotAllowed, "Method %q not allowed.", r.Method)

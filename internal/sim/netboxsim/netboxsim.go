@@ -8,6 +8,8 @@
 //   - Object: one row of a kind. Fields hold plain values; references are IDs.
 //   - Transaction: what one request reads and changes (tx.go). It becomes visible and durable as a
 //     whole, or not at all.
+//   - Rule: a sim.Fault for machine "netbox" spoils answers, or holds them before or after the
+//     transaction, as those of BMCs do.
 //   - Journal: a file of transactions, one JSON line each (store.go). A line is on disk (fsync) before
 //     the request is answered, so that the server may be killed at any moment; a line that was cut is
 //     dropped at the next start, and nobody had an answer for it.
@@ -20,11 +22,16 @@
 package netboxsim
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cagenut/cagenut/internal/sim"
 )
 
 // Version is the NetBox version that the server says it is.
@@ -38,6 +45,8 @@ type Options struct {
 	AdminToken string
 	// Clock gives the time of changes. Nil: the system's.
 	Clock func() time.Time
+	// Faults are rules that spoil answers; those for machine sim.NetBox count. Nil: none.
+	Faults *sim.Faults
 }
 
 // Server is the box's NetBox. It is an http.Handler; paths start with /api/.
@@ -47,6 +56,7 @@ type Server struct {
 	store *store // nil: in memory
 	clock func() time.Time
 	admin string
+	rules *sim.Faults // nil: none
 }
 
 // Open loads the state of a folder, or makes an empty one with the account admin.
@@ -54,7 +64,7 @@ func Open(o Options) (*Server, error) {
 	if o.AdminToken == "" {
 		return nil, fmt.Errorf("open the box's NetBox: no token for its administrator")
 	}
-	s := &Server{state: newState(), clock: o.Clock, admin: o.AdminToken}
+	s := &Server{state: newState(), clock: o.Clock, admin: o.AdminToken, rules: o.Faults}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -85,13 +95,49 @@ func (s *Server) Close() error {
 	return s.store.close()
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP answers one request. Requests take turns, but for those that a rule keeps waiting.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	w.Header().Set("API-Version", Version[:strings.LastIndexByte(Version, '.')])
+	if s.rules != nil { // only after its body was read does net/http notice that a client is gone
+		body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+		if err != nil {
+			refuse(http.StatusBadRequest, "%v", err).write(w, r, false)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	cut, done := s.spoil(w, r, sim.Before)
+	if done {
+		return
+	}
+	s.mu.Lock()
 	a := s.answer(r)
-	a.write(w, r)
+	s.mu.Unlock()
+	cutAfter, done := s.spoil(w, r, sim.After)
+	if done {
+		return
+	}
+	a.write(w, r, cut || cutAfter)
+}
+
+// spoil carries out the rules of a phase. cut: the answer is to be sent in half; done: there is none
+// to send any more.
+func (s *Server) spoil(w http.ResponseWriter, r *http.Request, phase string) (cut, done bool) {
+	if s.rules == nil {
+		return false, false
+	}
+	path := r.URL.RequestURI()
+	if plain, err := url.PathUnescape(path); err == nil {
+		path = plain
+	}
+	for _, rule := range s.rules.Take(sim.NetBox, r.Method, path, phase) {
+		if rule.Action == sim.ActMalformed {
+			cut = true
+		} else if s.rules.Spoil(r.Context(), w, rule, sim.NetBox, r.Method, path, s.clock()) {
+			return cut, true
+		}
+	}
+	return cut, false
 }
 
 // answer is one HTTP answer. body is JSON, unless page is set.

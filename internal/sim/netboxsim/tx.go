@@ -11,6 +11,7 @@ import (
 type tx struct {
 	state   *state
 	user    *object // nil: the server itself
+	reads   bool    // the token may not write
 	base    string  // scheme and host for URLs
 	now     time.Time
 	request string                       // random, the same in all rows of the changelog that one request makes

@@ -17,14 +17,14 @@ import (
 	"github.com/cagenut/cagenut/bmc/ipmi"
 )
 
-const ipmiPassword = "sixteen-chars-ok"
+const ipmiPassword, ipmiSerial = "sixteen-chars-ok", "SN000001"
 
 // lanConfig is ipmi_sim's LAN side, simConfig its controller: FRU 0, four sensors, three SEL records.
 const (
 	lanConfig = `name "bmc1"
 set_working_mc 0x20
   startlan 1
-    addr 127.0.0.1 %[1]s
+    addr %[1]s
     priv_limit admin
     allowed_auths_callback none md2 md5 straight
     allowed_auths_user none md2 md5 straight
@@ -109,7 +109,8 @@ type ipmiSim struct {
 	dir     string
 }
 
-func startIPMI(t *testing.T) ipmiSim {
+// startIPMI runs one at host:port; the port of the test's choice where it is empty.
+func startIPMI(t *testing.T, host, port string) ipmiSim {
 	t.Helper()
 	dir := t.TempDir()
 	file := func(name string, content []byte) string {
@@ -132,11 +133,13 @@ func startIPMI(t *testing.T) ipmiSim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t, "udp")
-	lan := file("lan.conf", fmt.Appendf(nil, lanConfig, port, chassis, dir, ipmiPassword))
-	emu := file("sim.emu", fmt.Appendf(nil, simConfig, file("fru.bin", bmctest.FRUImage("SimVendor", "SV-1000", "SN000001", "PN-77"))))
+	if port == "" {
+		port = freePort(t, "udp")
+	}
+	lan := file("lan.conf", fmt.Appendf(nil, lanConfig, host+" "+port, chassis, dir, ipmiPassword))
+	emu := file("sim.emu", fmt.Appendf(nil, simConfig, file("fru.bin", bmctest.FRUImage("SimVendor", "SV-1000", ipmiSerial, "PN-77"))))
 	start(t, "ipmi_sim", "-n", "-c", lan, "-f", emu, "-s", filepath.Join(dir, "state"))
-	s := ipmiSim{address: net.JoinHostPort("127.0.0.1", port), dir: dir}
+	s := ipmiSim{address: net.JoinHostPort(host, port), dir: dir}
 	wait(t, "ipmi_sim", func() error {
 		c, err := s.open(t.Context(), "admin", ipmiPassword)
 		if err != nil {
@@ -160,11 +163,11 @@ func (s ipmiSim) open(ctx context.Context, user, password string) (bmc.Controlle
 
 // TestIPMISim runs the suite against OpenIPMI's simulator.
 func TestIPMISim(t *testing.T) {
-	s := startIPMI(t)
+	s := startIPMI(t, "127.0.0.1", "")
 	const noCommand = "IPMI has no command for it"
 	seen := 0
 	bmctest.Run(t, bmctest.Harness{
-		User: "admin", Password: ipmiPassword, Serial: "SN000001",
+		User: "admin", Password: ipmiPassword, Serial: ipmiSerial,
 		// Not longer than 16: ipmi_sim 2.0.33 accepts the 20 byte form and keeps the old password, as
 		// ipmitool shows too.
 		OtherPassword: "other-sixteen-ok",

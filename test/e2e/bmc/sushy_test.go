@@ -30,11 +30,15 @@ import (
 	"github.com/cagenut/cagenut/bmc/redfish"
 )
 
-const sushySystem = "00000000-0000-4000-8000-000000000001"
+const (
+	sushySystem = "00000000-0000-4000-8000-000000000001"
+	sushySerial = "437XR1138R2"
+	sushyMAC    = "52:54:00:00:00:01"
+)
 
 // sushyConfig is the emulator's configuration, in Python.
 const sushyConfig = `
-SUSHY_EMULATOR_LISTEN_IP = '127.0.0.1'
+SUSHY_EMULATOR_LISTEN_IP = %[7]q
 SUSHY_EMULATOR_LISTEN_PORT = %[1]s
 SUSHY_EMULATOR_SSL_CERT = %[2]q
 SUSHY_EMULATOR_SSL_KEY = %[3]q
@@ -44,7 +48,7 @@ SUSHY_EMULATOR_FAKE_DRIVER = True
 SUSHY_EMULATOR_FEATURE_SET = 'full'
 SUSHY_EMULATOR_FAKE_SYSTEMS = [
     {'uuid': %[6]q, 'name': 'node-01', 'power_state': 'Off', 'external_notifier': False,
-     'nics': [{'mac': '52:54:00:00:00:01', 'ip': '192.0.2.1'}]}]
+     'nics': [{'mac': %[8]q, 'ip': '192.0.2.1'}]}]
 SUSHY_EMULATOR_STORAGE = {%[6]q: [{'Id': '1', 'Name': 'Local Storage Controller',
     'StorageControllers': [{'MemberId': '0', 'Name': 'Contoso RAID', 'SpeedGbps': 12}],
     'Drives': ['32ADF365C6C1B7BD']}]}
@@ -63,7 +67,8 @@ type sushy struct {
 
 const sushyPassword = "sushi-and-rice"
 
-func startSushy(t *testing.T) sushy {
+// startSushy runs one at host:port; a free port where it is empty.
+func startSushy(t *testing.T, host, port string) sushy {
 	t.Helper()
 	python := script(t, "sushy-venv.sh")
 	dir := t.TempDir()
@@ -74,7 +79,7 @@ func startSushy(t *testing.T) sushy {
 		}
 		return path
 	}
-	cert, certPEM, keyPEM := selfSigned(t)
+	cert, certPEM, keyPEM := selfSigned(t, host)
 	hash := exec.CommandContext(t.Context(), python, "-c", "import bcrypt, sys; print(bcrypt.hashpw(sys.stdin.buffer.read(), bcrypt.gensalt(4)).decode())")
 	in, err := hash.StdinPipe()
 	if err != nil {
@@ -85,14 +90,16 @@ func startSushy(t *testing.T) sushy {
 	if err != nil {
 		t.Fatalf("bcrypt: %v", err)
 	}
-	port := freePort(t, "tcp")
+	if port == "" {
+		port = freePort(t, "tcp")
+	}
 	config := fmt.Sprintf(sushyConfig, port, file("cert.pem", certPEM), file("key.pem", keyPEM),
-		file("htpasswd", "admin:"+string(hashed)), dir, sushySystem)
+		file("htpasswd", "admin:"+string(hashed)), dir, sushySystem, host, sushyMAC)
 	start(t, python, "-m", "sushy_tools.emulator.main", "--config", file("emulator.conf", config))
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
 	s := sushy{
-		address: net.JoinHostPort("127.0.0.1", port), pin: broker.Fingerprint(cert),
+		address: net.JoinHostPort(host, port), pin: broker.Fingerprint(cert),
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
 	}
 	wait(t, "sushy-emulator", func() error { _, err := s.get("/redfish/v1/"); return err })
@@ -118,14 +125,14 @@ func (s sushy) get(path string) (map[string]any, error) {
 	return o, json.NewDecoder(resp.Body).Decode(&o)
 }
 
-func selfSigned(t *testing.T) (cert *x509.Certificate, certPEM, keyPEM string) {
+func selfSigned(t *testing.T, host string) (cert *x509.Certificate, certPEM, keyPEM string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bmc"}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+		IPAddresses: []net.IP{net.ParseIP(host)}, IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -143,12 +150,12 @@ func selfSigned(t *testing.T) (cert *x509.Certificate, certPEM, keyPEM string) {
 
 // TestSushy runs the suite against sushy-emulator with its fake driver.
 func TestSushy(t *testing.T) {
-	s := startSushy(t)
+	s := startSushy(t, "127.0.0.1", "")
 	image := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "an image") }))
 	t.Cleanup(image.Close)
 	bmctest.Run(t, bmctest.Harness{
 		User: "admin", Password: sushyPassword,
-		Serial: "437XR1138R2", // of the chassis: all of its chassis have this one
+		Serial: sushySerial, // of the chassis: all of its chassis have this one
 		Open: func(ctx context.Context, user, password string) (bmc.Controller, error) {
 			conn, err := broker.Dial(ctx, broker.Config{
 				Endpoint: bmc.Endpoint{Address: s.address, Pin: s.pin}, Credentials: bmc.Credentials{User: user, Password: password},

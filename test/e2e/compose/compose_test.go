@@ -131,8 +131,11 @@ func TestComposition(t *testing.T) {
 		if err == nil {
 			err = json.Unmarshal(out, &sites)
 		}
-		if err != nil || !slices.Contains(sites, site{"ams01", "up"}) {
-			return fmt.Errorf("site list: %v: %s", err, out)
+		switch {
+		case err != nil:
+			return fmt.Errorf("site list: %w: %s", err, out)
+		case !slices.Contains(sites, site{"ams01", "up"}):
+			return fmt.Errorf("site list: %s", out)
 		}
 		return nil
 	})

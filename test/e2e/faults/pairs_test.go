@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cagenut/cagenut/internal/fault"
@@ -12,11 +13,10 @@ import (
 // survived is the expectation that a fault passes without a person.
 const survived fault.Code = "survived"
 
-// step is a step with the requests of a BMC that belong to it alone, and its deadline
-// divided by hurry.
+// step is a step with the requests that belong to it alone, and its deadline divided by hurry.
 type step struct {
 	name     string
-	path     string
+	path     string // of the BMC, or of NetBox where ID stands for the device's
 	deadline time.Duration
 }
 
@@ -35,14 +35,26 @@ func steps() []step {
 	}
 }
 
+// central are the steps that talk to NetBox.
+func central() []step {
+	return []step{
+		{"preflight", `^/api/dcim/devices/\?.*[?&]id=ID(&|$)`, 45 * time.Minute / hurry},
+		{"stage", `^/api/dcim/devices/ID/`, 45 * time.Minute / hurry},
+	}
+}
+
 // spoiler is a fault with what is expected of a step when it lasts.
 type spoiler struct {
 	name  string
 	fault sim.Fault
 	lasts fault.Code // what it parks with; survived: it does not park
-	also  fault.Code
-	// own overrides lasts for steps in which it means something else.
-	own map[string]fault.Code
+	also  fault.Code // or with this: which of the two is a matter of moments
+	// stops are faults that park the machine at once, however short they are.
+	stops bool
+	// own overrides lasts and also for steps in which it means something else.
+	own map[string][]fault.Code
+	// says must stand in the reason: a deadline is no reason by itself.
+	says string
 	// only are the steps in which it makes sense; nil: all.
 	only []string
 	path string // instead of the step's
@@ -54,7 +66,10 @@ type spoiler struct {
 }
 
 func spoilers() []spoiler {
-	late := map[string]fault.Code{"identity": fault.Deadline, "bmc-credentials": fault.Deadline}
+	// Two requests of 30 s are more than 20 hurried minutes, and about as much as 30.
+	late := map[string][]fault.Code{"identity": {fault.Deadline}, "bmc-credentials": {fault.Deadline}, "hardware": {fault.Unreachable, fault.Deadline}}
+	// A demand for a new password that is cut off is a refusal without words. Only base's identity meets it.
+	wordless := map[string][]fault.Code{"identity": {fault.Rejected}}
 	return []spoiler{
 		{name: "status 500", fault: sim.Fault{Action: sim.ActStatus, Status: 500}, lasts: fault.ServerError},
 		{name: "status 503", fault: sim.Fault{Action: sim.ActStatus, Status: 503}, lasts: fault.Busy},
@@ -66,18 +81,41 @@ func spoilers() []spoiler {
 		{name: "reset", fault: sim.Fault{Action: sim.ActReset}, lasts: fault.Unreachable, also: fault.Busy},
 		{name: "drip", fault: sim.Fault{Action: sim.ActDrip, DelayMS: 500}, lasts: fault.Unreachable, own: late},
 		{name: "html", fault: sim.Fault{Action: sim.ActHTML}, lasts: fault.Malformed},
-		// A demand for a new password that is cut off is a refusal without words.
-		{name: "malformed", fault: sim.Fault{Action: sim.ActMalformed}, lasts: fault.Malformed, also: fault.Rejected},
+		{name: "malformed", fault: sim.Fault{Action: sim.ActMalformed}, lasts: fault.Malformed, own: wordless},
 		{name: "big", fault: sim.Fault{Action: sim.ActBig, Size: 9 << 20}, lasts: fault.Malformed},
 		{name: "expired-session", fault: sim.Fault{Action: sim.ActExpiredSession}, lasts: fault.BadCredentials},
 		{name: "wrong-serial", fault: sim.Fault{Action: sim.ActWrongSerial, Serial: "NOTTHISONE1"}, lasts: fault.IdentityMismatch,
 			only: []string{"identity", "bmc-credentials", "firmware"}, path: `^/redfish/v1/(Systems|Chassis)`, gated: true},
-		{name: "certificate", fault: sim.Fault{Action: sim.ActCertificate, Count: 1}, lasts: fault.PinChanged},
+		{name: "certificate", fault: sim.Fault{Action: sim.ActCertificate, Count: 1}, lasts: fault.PinChanged, stops: true},
 		{name: "power-ignored", fault: sim.Fault{Action: sim.ActPowerIgnored}, lasts: fault.NotApplied,
 			only: []string{"firmware", "bios"}, path: `/ComputerSystem.Reset$`, gated: true},
 		{name: "stuck-task", fault: sim.Fault{Action: sim.ActStuckTask}, lasts: fault.Deadline,
 			only: []string{"firmware"}, path: `/UpdateService`, cord: true},
 	}
+}
+
+// storms are the spoilers of NetBox.
+func storms() []spoiler {
+	json := func(status int, detail string) sim.Fault {
+		return sim.Fault{Action: sim.ActStatus, Status: status, Body: `{"detail":"` + detail + `"}`}
+	}
+	list := []spoiler{
+		{name: "500, a page", fault: sim.Fault{Action: sim.ActStatus, Status: 500,
+			Body: "<!DOCTYPE html><html><head><title>Server Error</title></head></html>"}, lasts: fault.InventoryAway},
+		// One call is given a minute, and the step 45 hurried ones, which is less than two.
+		{name: "hang", fault: sim.Fault{Action: sim.ActHang}, lasts: fault.Deadline, says: "inventory unreachable"},
+		{name: "reset", fault: sim.Fault{Action: sim.ActReset}, lasts: fault.InventoryAway},
+		{name: "latency", fault: sim.Fault{Action: sim.ActLatency, DelayMS: 1500}, lasts: survived},
+		{name: "login page", fault: sim.Fault{Action: sim.ActHTML}, lasts: fault.Malformed},
+		{name: "malformed", fault: sim.Fault{Action: sim.ActMalformed}, lasts: fault.Malformed},
+		{name: "412", fault: json(412, "Precondition failed."), lasts: fault.Conflict, only: []string{"stage"}},
+		{name: "403", fault: json(403, "You do not have permission to perform this action."), lasts: fault.InventoryDenied, stops: true},
+	}
+	for i := range list {
+		list[i].fault.Machine = sim.NetBox
+	}
+	list[6].fault.Method = "PATCH" // nothing else is asked with an ETag
+	return list
 }
 
 // pair is one machine's case.
@@ -87,4 +125,75 @@ type pair struct {
 	flavour string // of the machine
 	once    bool   // it fires once and must be survived
 	want    fault.Code
+}
+
+// expected is what the table says; right tells whether a reason is it.
+func (p pair) expected() string {
+	if p.also == "" {
+		return string(p.want)
+	}
+	return string(p.want) + " or " + string(p.also)
+}
+
+func (p pair) right(seen fault.Code) bool { return seen == p.want || p.also != "" && seen == p.also }
+
+// netBox tells whether it is NetBox that is spoilt.
+func (p pair) netBox() bool { return p.fault.Machine == sim.NetBox }
+
+// rank orders pairs by how long they take, the longest first.
+func (p pair) rank() int {
+	switch {
+	case p.netBox():
+		return 0
+	case p.cord:
+		return 1
+	case p.once || p.stops:
+		return 3
+	}
+	return 2
+}
+
+// pairs lists every step with every fault that makes sense in it. A fault that passes by itself comes
+// twice: once, and lasting.
+func pairs() []pair {
+	var out []pair
+	add := func(s step, f spoiler) {
+		if f.only != nil && !slices.Contains(f.only, s.name) {
+			return
+		}
+		p := pair{step: s, spoiler: f, want: f.lasts}
+		if own, ok := f.own[s.name]; ok {
+			p.want, p.also = own[0], ""
+			if len(own) > 1 {
+				p.also = own[1]
+			}
+		}
+		p.gated = f.gated && s.name != "identity"
+		// The base flavour demands a new password at once, which its identity step then sets; and a stuck
+		// task is waited for as long as the step may take, which is shorter with one component.
+		p.flavour = sim.FlavourBase
+		if s.name == "bmc-credentials" || f.name == "stuck-task" {
+			p.flavour = sim.FlavourDell
+		}
+		if f.name == "stuck-task" {
+			p.deadline = 60 * time.Minute / hurry
+		}
+		out = append(out, p)
+		if f.stops || f.gated || f.cord {
+			return
+		}
+		p.once, p.want, p.also, p.says = true, survived, "", ""
+		out = append(out, p)
+	}
+	for _, s := range central() {
+		for _, f := range storms() {
+			add(s, f)
+		}
+	}
+	for _, s := range steps() {
+		for _, f := range spoilers() {
+			add(s, f)
+		}
+	}
+	return out
 }

@@ -46,7 +46,7 @@ func TestAcceptARack(t *testing.T) {
 	}
 	requests := count(t, server.URL)
 	w := world{requests: requests, ids: map[string]asset.ID{}}
-	w.Stack = stack.Start(t, stack.Options{Rack: rack, NetBoxURL: requests.URL, NetBoxTokenFile: token})
+	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack}, NetBoxURL: requests.URL, NetBoxTokenFile: token})
 	for _, d := range rack.Servers() {
 		w.ids[d.Name] = w.device(t, d.Name).ID
 	}

@@ -3,81 +3,180 @@
 package kills
 
 import (
-	"context"
+	"cmp"
+	"flag"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/test/e2e/stack"
 )
 
+// everything asks for every call of every flavour. Without it other flavours than base are killed
+// only at those calls that base has not.
+var everything = flag.Bool("all", false, "kill at every call of every flavour, not only at those that base has not")
+
 // hurry is less than in other tests: a killed worker is noticed after as long as in production, and
 // what waits for it must not give up before.
-const hurry = 4
+const hurry = 3
 
 // wave is how many machines are held at once.
-const wave = 10
+const wave = 24
 
-// TestEveryCall kills the site's worker at every mutating call of an acceptance, before its effect
-// and after it, each on a machine of its own. What the calls are is learnt from a machine that is
-// accepted undisturbed.
-func TestEveryCall(t *testing.T) {
-	for _, flavour := range []string{sim.FlavourBase} { // another costs three minutes more
-		t.Run(flavour, func(t *testing.T) { everyCall(t, flavour) })
+// breed is machines that get the same calls.
+type breed struct {
+	flavour string
+	skewed  bool // the BMC's clock is wrong from the factory
+}
+
+func (b breed) String() string {
+	if b.skewed {
+		return b.flavour + ", clock wrong"
 	}
+	return b.flavour
+}
+
+func breeds(flavours []string) []breed {
+	var out []breed
+	for _, f := range flavours {
+		out = append(out, breed{f, false}, breed{f, true})
+	}
+	return out
 }
 
 // killed is one kill point and the machine that it was tried on.
 type killed struct {
+	breed          breed
 	machine, phase string
 	at             point
+	late           float64 // how far into an acceptance the call comes, 0 to 1
 }
 
-func everyCall(t *testing.T, flavour string) {
-	began := time.Now()
-	hit, kills := 0, 0
-	// Each phase has a rack of its own: an acceptance has more calls than half a rack has machines.
-	for _, phase := range []string{sim.Before, sim.After} {
-		t.Run(phase, func(t *testing.T) {
-			s := stack.Start(t, stack.Options{Rack: rackOf(40, flavour), Hurry: hurry})
-			names, off := namesOf(s), beganOff(t, s)
-			// A machine that is off at first is spared a call, and could wait for one that never comes.
-			names = slices.DeleteFunc(names, func(n string) bool { return off[n] })
-			clean, names := names[0], names[1:]
-			done(t, s, s.Install(clean), 2*time.Minute)
-			journal := journalOf(t, s, clean)
-			points, want := pointsOf(journal), effects(journal, off[clean])
-			if len(points) == 0 || len(want) == 0 || len(points) > len(names) {
-				t.Fatalf("an acceptance with %d calls and the effects %v, and %d machines to kill at", len(points), want, len(names))
-			}
-			all := make([]killed, len(points))
-			for i, p := range points {
-				all[i] = killed{machine: names[i], phase: phase, at: p}
-			}
-			var ops []operation.ID
-			for some := range slices.Chunk(all, wave) {
-				id, n := killAt(t, s, some)
-				ops = append(ops, id)
-				kills += n
-			}
-			for _, id := range ops {
-				done(t, s, id, 4*time.Minute)
-			}
-			report(t, s, all, off, want)
-			sessions(t, s)
-			hit += len(all)
-		})
+// TestEveryCall kills the site's worker at every mutating call of an acceptance, before its effect
+// and after it, each on a machine of its own. What the calls are is learnt from a machine of each
+// breed that is accepted undisturbed.
+func TestEveryCall(t *testing.T) {
+	if *everything {
+		for _, flavour := range sim.Flavours() {
+			t.Run(flavour, func(t *testing.T) { everyCall(t, flavour) })
+		}
+		return
 	}
-	t.Logf("%s: %d kill points hit by %d kills of the worker in %.0f s", flavour, hit, kills, time.Since(began).Seconds())
+	others := slices.DeleteFunc(sim.Flavours(), func(f string) bool { return f == sim.FlavourBase })
+	everyCall(t, append([]string{sim.FlavourBase}, others...)...)
+}
+
+// everyCall kills at every call of the first flavour, and at those calls of the others that it has not.
+func everyCall(t *testing.T, flavours ...string) {
+	began := time.Now()
+	s := stack.Start(t, stack.Options{Racks: stack.Fleet(population(flavours)...), Hurry: hurry})
+	breeds := breeds(flavours)
+	pool, off := pools(t, s)
+	clean := map[breed]string{}
+	var first []string
+	for _, b := range breeds {
+		clean[b] = pool.take(t, b)
+		first = append(first, clean[b])
+	}
+	undisturbed := s.Install(first...)
+	s.Done(undisturbed, 3*time.Minute)
+
+	known := map[string]map[string]bool{} // patterns of the calls that were seen, by flavour
+	want := map[breed]map[string]int{}
+	var all []killed
+	calls := map[breed]int{}
+	for _, b := range breeds {
+		journal := s.Journal(clean[b])
+		points := pointsOf(journal)
+		if want[b] = effects(journal, false); len(points) == 0 || len(want[b]) == 0 {
+			t.Fatalf("an acceptance of %s has %d calls and the effects %v", b, len(points), want[b])
+		}
+		fresh := map[string]bool{}
+		for i, p := range points {
+			fresh[p.pattern()] = true
+			if known[b.flavour][p.pattern()] || known[flavours[0]][p.pattern()] {
+				continue
+			}
+			calls[b]++
+			for _, phase := range []string{sim.Before, sim.After} {
+				all = append(all, killed{breed: b, machine: pool.take(t, b), phase: phase, at: p, late: float64(i) / float64(len(points))})
+			}
+		}
+		if known[b.flavour] == nil {
+			known[b.flavour] = map[string]bool{}
+		}
+		maps.Copy(known[b.flavour], fresh)
+	}
+	// Machines of a wave are to reach their points at about the same time.
+	slices.SortStableFunc(all, func(a, b killed) int { return cmp.Compare(a.late, b.late) })
+	kills := 0
+	var ops []operation.ID
+	for some := range slices.Chunk(all, wave) {
+		id, n := killAt(t, s, some)
+		ops = append(ops, id)
+		kills += n
+		t.Logf("%3.0f s: %d points, kills: %d", time.Since(began).Seconds(), len(some), n)
+	}
+	for _, id := range ops {
+		s.Done(id, 4*time.Minute)
+	}
+	report(t, s, all, off, want, runsOf(s, append(ops, undisturbed)))
+	runs := runsOf(s, []operation.ID{undisturbed})
+	for _, b := range breeds {
+		run := runs[clean[b]]
+		told(t, s, run, b.flavour, "undisturbed", s.Changelog(run.Asset.ID))
+	}
+	sessions(t, s)
+	for _, b := range breeds {
+		t.Logf("%-24s %2d calls, each once before and once after its effect", b, calls[b])
+	}
+	t.Logf("%d kill points hit by %d kills of the worker in %.0f s", len(all), kills, time.Since(began).Seconds())
+}
+
+// population is how many machines of each flavour there are: enough for all that may be killed. Every
+// third has a wrong clock, every sixth is off.
+func population(flavours []string) []string {
+	out := slices.Repeat(flavours[:1], 160)
+	for _, f := range flavours[1:] {
+		out = append(out, slices.Repeat([]string{f}, 30)...)
+	}
+	return out
+}
+
+// machines are what is left to be used, by breed.
+type machines map[breed][]string
+
+// pools sorts the machines by breed. One that is off at first is spared a call, and could wait for one
+// that never comes: it is in none.
+func pools(t *testing.T, s *stack.Stack) (machines, map[string]bool) {
+	t.Helper()
+	off, out := s.BeganOff(), machines{}
+	for _, r := range s.Inner().Racks() {
+		for _, m := range r.Machines() {
+			if b := (breed{m.Flavour, m.ClockSkew != 0}); !off[m.Name] {
+				out[b] = append(out[b], m.Name)
+			}
+		}
+	}
+	return out, off
+}
+
+func (m machines) take(t *testing.T, b breed) string {
+	t.Helper()
+	if len(m[b]) == 0 {
+		t.Fatalf("no machine is left of %s: population makes too few", b)
+	}
+	name := m[b][0]
+	m[b] = m[b][1:]
+	return name
 }
 
 // patience is how long an answer is held while others of the wave are waited for: less than the 30
@@ -137,23 +236,37 @@ func killAt(t *testing.T, s *stack.Stack, some []killed) (id operation.ID, kills
 	return id, kills
 }
 
+// runsOf are the runs of operations by machine.
+func runsOf(s *stack.Stack, ops []operation.ID) map[string]operation.Run {
+	out := map[string]operation.Run{}
+	for _, id := range ops {
+		for _, r := range s.Operation(id).Runs {
+			out[r.Asset.Name] = r
+		}
+	}
+	return out
+}
+
 // report prints what every kill led to and fails the test for effects that a clean run has not.
-func report(t *testing.T, s *stack.Stack, all []killed, off map[string]bool, want map[string]int) {
+func report(t *testing.T, s *stack.Stack, all []killed, off map[string]bool, want map[breed]map[string]int, runs map[string]operation.Run) {
 	t.Helper()
-	status := statuses(t, s)
+	devices := s.Devices()
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "MACHINE\tCALL\tKILLED\tNETBOX\tEFFECTS")
+	fmt.Fprintln(w, "MACHINE\tFLAVOUR\tCALL\tKILLED\tNETBOX\tEFFECTS\tTOLD")
 	for _, k := range all {
 		said := "as in a clean run"
-		if diff := cmp.Diff(want, effects(journalOf(t, s, k.machine), off[k.machine])); diff != "" {
+		if diff := gocmp.Diff(want[k.breed], effects(s.Journal(k.machine), off[k.machine])); diff != "" {
 			said = "OTHERS"
-			t.Errorf("%s, killed %s %s: effects (-clean +killed):\n%s", k.machine, k.phase, k.at, diff)
+			t.Errorf("%s (%s), killed %s %s: effects (-clean +killed):\n%s", k.machine, k.breed, k.phase, k.at, diff)
 		}
-		if status[k.machine] != "staged" {
-			t.Errorf("%s, killed %s %s, is %q in NetBox", k.machine, k.phase, k.at, status[k.machine])
+		status := devices[k.machine].Status.Value
+		if status != "staged" {
+			t.Errorf("%s (%s), killed %s %s, is %q in NetBox", k.machine, k.breed, k.phase, k.at, status)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.machine, k.at, k.phase, status[k.machine], said)
+		run := runs[k.machine]
+		tells := told(t, s, run, k.breed.flavour, "killed "+k.phase+" "+k.at.String(), s.Changelog(run.Asset.ID))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.machine, k.breed, k.at, k.phase, status, said, tells)
 	}
 	_ = w.Flush() // into memory
 	t.Logf("\n%s", table.String())
@@ -174,89 +287,4 @@ func sessions(t *testing.T, s *stack.Stack) {
 		}
 	}
 	t.Logf("most sessions that a BMC ever had at once: %d", most)
-}
-
-// done waits until an operation is done with every machine.
-func done(t *testing.T, s *stack.Stack, id operation.ID, limit time.Duration) {
-	t.Helper()
-	s.Until(limit, "operation "+string(id)+" is done", func() error {
-		d := s.Operation(id)
-		if d.State == operation.Done {
-			return nil
-		}
-		var open []string
-		for _, r := range d.Runs {
-			if r.State != operation.Done {
-				why := ""
-				if r.Error != nil {
-					why = ": " + r.Error.Message
-				}
-				open = append(open, fmt.Sprintf("%s is %s in %s%s", r.Asset.Name, r.State, r.Step, why))
-			}
-		}
-		return fmt.Errorf("%s; %s", d.State, strings.Join(open, "; "))
-	})
-}
-
-// beganOff tells which machines are switched off; some of a new rack are.
-func beganOff(t *testing.T, s *stack.Stack) map[string]bool {
-	t.Helper()
-	list, err := s.Box().Machines(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]bool{}
-	for _, m := range list {
-		out[m.Name] = m.Power == "Off"
-	}
-	return out
-}
-
-func journalOf(t *testing.T, s *stack.Stack, machine string) []sim.Entry {
-	t.Helper()
-	out, err := s.Box().Journal(t.Context(), sim.Query{Machine: machine})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-// statuses are what NetBox has of the machines.
-func statuses(t *testing.T, s *stack.Stack) map[string]string {
-	t.Helper()
-	base, token := s.Inner().NetBox()
-	var page struct {
-		Results []struct {
-			Name   string
-			Status struct{ Value string }
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	query := url.Values{"limit": {"100"}, "role": {"server"}}
-	if err := s.NetBox(ctx, base, token, "dcim/devices/?"+query.Encode(), &page); err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]string{}
-	for _, d := range page.Results {
-		out[d.Name] = d.Status.Value
-	}
-	return out
-}
-
-// rackOf makes a rack of n machines of the flavours in turn.
-func rackOf(n int, flavours ...string) sim.Rack {
-	list := make([]string, n)
-	for i := range list {
-		list[i] = flavours[i%len(flavours)]
-	}
-	return sim.NewRack(sim.DefaultRack().Site, 12, 101, list)
-}
-
-func namesOf(s *stack.Stack) []string {
-	var out []string
-	for _, d := range s.Rack().Servers() {
-		out = append(out, d.Name)
-	}
-	return out
 }

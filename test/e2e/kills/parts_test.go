@@ -4,11 +4,15 @@ package kills
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cagenut/cagenut/internal/devstack"
 	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/test/e2e/stack"
 )
@@ -17,19 +21,28 @@ import (
 // programs, PostgreSQL, Temporal, and the box itself, whose BMCs then all forget their connections
 // at once. Half of the rack is accepted undisturbed before, to compare with.
 func TestEveryProcess(t *testing.T) {
+	killProcesses(t, "", stack.Postgres, stack.Temporal, stack.Box, stack.Worker, stack.Serve, stack.Site)
+}
+
+// TestOnPostgres is the same with Temporal's own tables on PostgreSQL, as in production: when that is
+// killed, everything stands still at once.
+func TestOnPostgres(t *testing.T) { killProcesses(t, devstack.StorePostgres, stack.Postgres) }
+
+func killProcesses(t *testing.T, store string, parts ...string) {
 	began := time.Now()
 	flavours := sim.Flavours()
-	s := stack.Start(t, stack.Options{Rack: rackOf(2*len(flavours), flavours...), Hurry: hurry})
-	names, off := namesOf(s), beganOff(t, s)
+	rack := stack.Fleet(slices.Concat(flavours, flavours)...)
+	s := stack.Start(t, stack.Options{Racks: rack, Hurry: hurry, TemporalStore: store})
+	names, off := s.Names(), s.BeganOff()
 	clean, names := names[:len(flavours)], names[len(flavours):]
-	done(t, s, s.Install(clean...), 2*time.Minute)
+	s.Done(s.Install(clean...), 2*time.Minute)
 	want := map[string]map[string]int{}
 	for i, name := range clean {
-		want[flavours[i]] = effects(journalOf(t, s, name), off[name])
+		want[flavours[i]] = effects(s.Journal(name), off[name])
 	}
 	id := s.Install(names...)
 	var seen int64
-	for _, name := range []string{stack.Postgres, stack.Temporal, stack.Box, stack.Worker, stack.Serve, stack.Site} {
+	for _, name := range parts {
 		s.Until(2*time.Minute, "the machines go on before "+name+" is killed", func() error {
 			news, err := s.Box().Journal(t.Context(), sim.Query{Kind: sim.KindRequest, Since: seen})
 			if err == nil && len(news) < 15 {
@@ -46,16 +59,58 @@ func TestEveryProcess(t *testing.T) {
 		s.Restart(name)
 		t.Logf("%s killed and started again after %.0f s", name, time.Since(began).Seconds())
 	}
-	done(t, s, id, 4*time.Minute)
-	status := statuses(t, s)
+	s.Done(id, 4*time.Minute)
+	devices := s.Devices()
 	for i, name := range names {
-		if diff := cmp.Diff(want[flavours[i]], effects(journalOf(t, s, name), off[name])); diff != "" {
+		if diff := cmp.Diff(want[flavours[i]], effects(s.Journal(name), off[name])); diff != "" {
 			t.Errorf("%s (%s): effects (-clean +killed):\n%s", name, flavours[i], diff)
 		}
-		if status[name] != "staged" {
-			t.Errorf("%s (%s) is %q in NetBox", name, flavours[i], status[name])
+		if status := devices[name].Status.Value; status != "staged" {
+			t.Errorf("%s (%s) is %q in NetBox", name, flavours[i], status)
 		}
 	}
 	sessions(t, s)
-	t.Logf("6 processes killed, %d machines staged in %.0f s", len(names), time.Since(began).Seconds())
+	t.Logf("%d processes killed, %d machines staged in %.0f s", len(parts), len(names), time.Since(began).Seconds())
+}
+
+// TestNetBoxPatch kills the central worker around the one write to NetBox, before its effect and after
+// it: the machine is staged, and NetBox's changelog tells of it once.
+func TestNetBoxPatch(t *testing.T) {
+	began := time.Now()
+	phases := []string{sim.Before, sim.After}
+	s := stack.Start(t, stack.Options{Racks: stack.Fleet(slices.Repeat([]string{sim.FlavourBase}, len(phases))...), Hurry: hurry})
+	names, devices := s.Names(), s.Devices()
+	for i, phase := range phases {
+		path := "^/api/dcim/devices/" + devices[names[i]].ID.String() + "/"
+		rule := sim.Fault{Machine: sim.NetBox, Method: http.MethodPatch, Path: path, Phase: phase, Action: sim.ActHold}
+		if _, err := s.Box().AddFault(t.Context(), rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := s.Install(names...)
+	s.Until(time.Minute, "NetBox holds both writes", func() error {
+		holds, err := s.Box().Holds(t.Context())
+		if err == nil && len(holds) < len(phases) {
+			err = fmt.Errorf("%d are held", len(holds))
+		}
+		return err
+	})
+	for i, status := range []string{"planned", "staged"} {
+		if got := s.Devices()[names[i]].Status.Value; got != status {
+			t.Errorf("held %s its effect, the write left %s %q, want %q", phases[i], names[i], got, status)
+		}
+	}
+	s.Restart(stack.Worker)
+	s.Done(id, 2*time.Minute)
+	devices = s.Devices()
+	for i, name := range names {
+		if got := devices[name].Status.Value; got != "staged" {
+			t.Errorf("killed %s NetBox's write, %s is %q", phases[i], name, got)
+		}
+		if rows := s.Changelog(devices[name].ID); len(rows) != 1 || !strings.Contains(rows[0].Message, string(id)) {
+			t.Errorf("killed %s NetBox's write, %s has these rows in the changelog, want one of %s: %+v", phases[i], name, id, rows)
+		}
+		t.Logf("%s: central worker killed %s its PATCH, %s in NetBox", name, phases[i], devices[name].Status.Value)
+	}
+	t.Logf("2 kill points hit by 1 kill of the central worker in %.0f s", time.Since(began).Seconds())
 }

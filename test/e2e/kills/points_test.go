@@ -17,11 +17,11 @@ type point struct {
 	Method string
 	Path   string // regular expression; the names that a BMC gives to new things are left open
 	Nth    int    // of the calls with this method and path, from 0
+	Brings string // what goes with it on some flavours only: another certificate
 }
 
 func (p point) String() string {
-	path := strings.TrimPrefix(strings.Trim(p.Path, "^$"), "/redfish/v1/")
-	return fmt.Sprintf("%s %s #%d", p.Method, strings.ReplaceAll(path, `\.`, "."), p.Nth+1)
+	return fmt.Sprintf("%s %s #%d%s", p.Method, strings.TrimPrefix(p.plain(), "/redfish/v1/"), p.Nth+1, p.Brings)
 }
 
 // pointsOf lists the calls of a machine's journal in the order in which they came.
@@ -29,6 +29,9 @@ func pointsOf(journal []sim.Entry) []point {
 	var out []point
 	seen := map[string]int{}
 	for _, e := range journal {
+		if e.Effect == sim.EffectCertificate && len(out) > 0 {
+			out[len(out)-1].Brings = " with " + e.Effect
+		}
 		if e.Kind != sim.KindRequest {
 			continue
 		}
@@ -37,11 +40,23 @@ func pointsOf(journal []sim.Entry) []point {
 			path = "^" + regexp.QuoteMeta(e.Path[:at]) + "/[^/]+$"
 		}
 		key := e.Method + " " + path
-		out = append(out, point{e.Method, path, seen[key]})
+		out = append(out, point{Method: e.Method, Path: path, Nth: seen[key]})
 		seen[key]++
 	}
 	return out
 }
+
+// members are the collections whose members each vendor names differently.
+var members = regexp.MustCompile(`(?i)/(systems|managers|chassis|accounts|networkadapters|ethernetinterfaces|storage|volumes|certificates|jobs)/[^/]+`)
+
+// pattern is the point's call as it is known across vendors: without names, numbers and case,
+// and with what it brings.
+func (p point) pattern() string {
+	return p.Method + " " + strings.ToLower(members.ReplaceAllString(p.plain(), "/$1/*")) + p.Brings
+}
+
+// plain is the path as one types it.
+func (p point) plain() string { return strings.ReplaceAll(strings.Trim(p.Path, "^$"), `\`, "") }
 
 // hold keeps back the point's answer on a machine.
 func (p point) hold(machine, phase string) sim.Fault {

@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,10 +47,14 @@ const (
 
 // Options are how a stack is made.
 type Options struct {
-	Rack    sim.Rack // zero: sim.DefaultRack
-	Speed   float64  // of the box; 0: 50
+	Racks   []sim.Rack // of one site; none: sim.DefaultRack
+	Speed   float64    // of the box; 0: 50
 	Latency float64
 	Hurry   int // 0: 20
+	// Profiles are further profiles, by file name.
+	Profiles map[string]string
+	// TemporalStore is where Temporal keeps its own; empty: SQLite.
+	TemporalStore string
 	// NetBox points the programs at another NetBox than the box's: its URL and a token file.
 	NetBoxURL, NetBoxTokenFile string
 }
@@ -76,29 +79,26 @@ type proc struct {
 // Start runs everything and returns when machines can be accepted.
 func Start(t testing.TB, o Options) *Stack {
 	t.Helper()
-	bin := binaries(t)
-	// PostgreSQL's user must be able to enter the folder: not t.TempDir, which is closed to others.
-	dir, err := os.MkdirTemp("", "cagenut-e2e-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if !t.Failed() {
-			_ = os.RemoveAll(dir)
-		}
-	})
+	bin := Binaries(t)
+	dir := Folder(t)
 	if o.Speed == 0 {
 		o.Speed = 50
 	}
 	if o.Hurry == 0 {
 		o.Hurry = 20
 	}
-	inner, err := devstack.Open(devstack.Options{Dir: dir, Rack: o.Rack, Speed: o.Speed, Latency: o.Latency, Faster: o.Hurry})
+	d := devstack.Options{Dir: dir, Speed: o.Speed, Latency: o.Latency, Faster: o.Hurry, TemporalStore: o.TemporalStore}
+	if len(o.Racks) > 0 {
+		d.Rack, d.More = o.Racks[0], o.Racks[1:]
+	}
+	inner, err := devstack.Open(d)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for name, body := range o.Profiles {
+		if err := os.WriteFile(filepath.Join(dir, "conf", "profiles", name), []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s := &Stack{t: t, o: o, dir: dir, bin: bin, inner: inner, procs: map[string]*proc{}}
 	t.Cleanup(s.end)
@@ -134,7 +134,27 @@ func (s *Stack) useNetBox() {
 	}
 }
 
-func binaries(t testing.TB) string {
+// Folder makes a folder for a stack, which is removed when the test passed. PostgreSQL's user must be
+// able to enter it: t.TempDir is closed to others.
+func Folder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cagenut-e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			_ = os.RemoveAll(dir)
+		}
+	})
+	return dir
+}
+
+// Binaries is the folder of the programs that `make build` made.
+func Binaries(t testing.TB) string {
 	t.Helper()
 	root, err := exec.CommandContext(t.Context(), "git", "rev-parse", "--show-toplevel").Output()
 	if err != nil {
@@ -351,6 +371,12 @@ func Stop(err error) error { return stop{err} }
 
 func (s *Stack) until(limit time.Duration, what string, cond func() error) {
 	s.t.Helper()
+	Wait(s.t, limit, what, cond)
+}
+
+// Wait waits until cond gives nil, and fails the test with its last error after the limit.
+func Wait(t testing.TB, limit time.Duration, what string, cond func() error) {
+	t.Helper()
 	deadline := time.After(limit)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -361,12 +387,12 @@ func (s *Stack) until(limit time.Duration, what string, cond func() error) {
 		}
 		var final stop
 		if errors.As(err, &final) {
-			s.t.Fatal(final.error)
+			t.Fatal(final.error)
 		}
 		select {
 		case <-tick.C:
 		case <-deadline:
-			s.t.Fatalf("not within %s: %s: %v", limit, what, err)
+			t.Fatalf("not within %s: %s: %v", limit, what, err)
 		}
 	}
 }
@@ -374,30 +400,8 @@ func (s *Stack) until(limit time.Duration, what string, cond func() error) {
 // Box is the admin API of the box: journal, faults, holds.
 func (s *Stack) Box() *simclient.Client { return simclient.New(s.inner.BoxAdmin()) }
 
-// Rack is what the box runs.
+// Rack is the first rack of the box.
 func (s *Stack) Rack() sim.Rack { return s.inner.Rack() }
 
 // Inner is the stack's folder: addresses and tokens.
 func (s *Stack) Inner() *devstack.Stack { return s.inner }
-
-// NetBox asks the NetBox that the programs use, as its administrator, and decodes the answer.
-func (s *Stack) NetBox(ctx context.Context, base, token, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/api/"+path, nil)
-	if err != nil {
-		return err
-	}
-	keyword := "Token "
-	if strings.HasPrefix(token, "nbt_") {
-		keyword = "Bearer "
-	}
-	req.Header.Set("Authorization", keyword+token)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: status %d", path, res.StatusCode)
-	}
-	return json.NewDecoder(res.Body).Decode(into)
-}

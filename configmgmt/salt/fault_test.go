@@ -1,0 +1,323 @@
+package salt_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cagenut/cagenut/configmgmt"
+	"github.com/cagenut/cagenut/configmgmt/configmgmttest"
+	"github.com/cagenut/cagenut/configmgmt/salt"
+	"github.com/cagenut/cagenut/internal/sim/saltsim"
+)
+
+// enrolled gives a box whose host is enrolled, and a driver on it.
+func enrolled(t *testing.T) (*world, configmgmt.Driver) {
+	t.Helper()
+	w := start(t)
+	d := w.open(t)
+	t.Cleanup(func() { _ = d.Close() })
+	if err := d.Enroll(t.Context(), w.Target(), w.Fingerprint(t)); err != nil {
+		t.Fatal(err)
+	}
+	return w, d
+}
+
+func request(kind configmgmttest.Kind) configmgmt.Request {
+	return configmgmt.Request{Operation: "op_1", Step: string(kind), Attempt: 1, Target: configmgmt.Target{Name: "srv-101"},
+		Spec: configmgmt.Spec{Salt: &configmgmt.SaltSpec{States: []string{string(kind)}}}}
+}
+
+const (
+	publish = "^local_async state.apply"
+	lookUp  = "^runner jobs.list_job"
+	noJob   = `{"return": [{"jid": "x", "Error": "Cannot contact returner or no job with this jid", "Result": {}}]}`
+)
+
+// TestSubmitFaults spoils a submit: whatever comes out, asking again gives one run.
+func TestSubmitFaults(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fault saltsim.Fault
+		want  error // of the first call
+		found bool  // by the second
+	}{
+		{"the answer is lost", saltsim.Fault{Call: publish, Phase: saltsim.After, Action: saltsim.ActReset}, configmgmt.ErrUnreachable, true},
+		{"an HTML page after the effect", saltsim.Fault{Call: publish, Phase: saltsim.After, Action: saltsim.ActHTML}, configmgmt.ErrMalformed, true},
+		{"a server error after the effect", saltsim.Fault{Call: publish, Phase: saltsim.After, Action: saltsim.ActStatus, Status: 504}, configmgmt.ErrServer, true},
+		{"a server error before the effect", saltsim.Fault{Call: publish, Action: saltsim.ActStatus, Status: 500}, configmgmt.ErrServer, false},
+		{"a list of strings with HTTP 200", saltsim.Fault{Call: publish, Action: saltsim.ActAnswer, Body: `{"return": [["no", "way"]]}`}, configmgmt.ErrMalformed, false},
+		{"a text with HTTP 200", saltsim.Fault{Call: publish, Action: saltsim.ActAnswer, Body: `{"return": ["an exception"]}`}, configmgmt.ErrMalformed, false},
+		{"nothing at all with HTTP 200", saltsim.Fault{Call: publish, Action: saltsim.ActAnswer, Body: `{"return": []}`}, configmgmt.ErrMalformed, false},
+		{"nobody was targeted", saltsim.Fault{Call: publish, Action: saltsim.ActAnswer, Body: `{"return": [{}]}`}, configmgmt.ErrNotEnrolled, false},
+		{"another job ID", saltsim.Fault{Call: publish, Action: saltsim.ActAnswer, Body: `{"return": [{"jid": "1", "minions": ["srv-101"]}]}`}, configmgmt.ErrMalformed, false},
+		{"more than anybody should read", saltsim.Fault{Call: publish, Action: saltsim.ActBig}, configmgmt.ErrTooLarge, false},
+		{"salt-api restarts before", saltsim.Fault{Call: publish, Action: saltsim.ActForget}, nil, true},
+		{"salt-api restarts after", saltsim.Fault{Call: publish, Phase: saltsim.After, Action: saltsim.ActForget}, nil, true},
+		{"salt-api forgets for ever", saltsim.Fault{Call: publish, Action: saltsim.ActForget, Count: 2}, configmgmt.ErrDenied, false},
+		{"the look-up fails", saltsim.Fault{Call: lookUp, Action: saltsim.ActStatus, Status: 500}, configmgmt.ErrServer, false},
+		{"the look-up is a text", saltsim.Fault{Call: lookUp, Action: saltsim.ActAnswer, Body: `{"return": ["Exception occurred in runner jobs.list_job"]}`}, configmgmt.ErrMalformed, false},
+		{"the login fails", saltsim.Fault{Call: "^login", Action: saltsim.ActStatus, Status: 401}, configmgmt.ErrDenied, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, d := enrolled(t)
+			w.Release(t)
+			w.Restart() // so that there is a login to spoil
+			w.must(t, w.Fault(test.fault))
+			_, err := d.Apply(t.Context(), request(configmgmttest.Slow))
+			var e *configmgmt.Error
+			if !errors.Is(err, test.want) || err != nil && !errors.As(err, &e) {
+				t.Fatalf("error %v, want a *configmgmt.Error that is %v", err, test.want)
+			}
+			if err != nil && (strings.Contains(err.Error(), "<") || strings.Contains(err.Error(), password)) {
+				t.Errorf("error %q shows markup or the password", err)
+			}
+			w.ClearFaults()
+			h, err := d.Apply(t.Context(), request(configmgmttest.Slow))
+			if err != nil || h.Found != test.found {
+				t.Fatalf("asked again: %+v, %v; want found %t", h, err, test.found)
+			}
+			r, err := d.Poll(t.Context(), h)
+			if err != nil || r.State != configmgmt.Succeeded || w.Marks(t) != 1 {
+				t.Errorf("report %+v, %v after %d marks; want success after one", r, err, w.Marks(t))
+			}
+		})
+	}
+}
+
+// TestInFlight is the crash between the request and its effect: the next worker sees no job yet, and
+// both requests reach the master.
+func TestInFlight(t *testing.T) {
+	w, d := enrolled(t)
+	w.Release(t)
+	for range 2 {
+		w.must(t, w.Fault(saltsim.Fault{Call: lookUp, Action: saltsim.ActAnswer, Body: noJob}))
+		if h, err := d.Apply(t.Context(), request(configmgmttest.Slow)); err != nil || h.Found {
+			t.Fatalf("Apply = %+v, %v; want a run that seems new", h, err)
+		}
+	}
+	if got := w.Marks(t); got != 1 {
+		t.Errorf("it ran %d times, want once", got)
+	}
+}
+
+func TestPollFaults(t *testing.T) {
+	const find = "^local saltutil.find_job"
+	for _, test := range []struct {
+		name  string
+		fault saltsim.Fault
+		want  error
+		state configmgmt.State
+	}{
+		{"the minion does not answer", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{"srv-101": {"out": "no_return", "ret": "Minion did not return", "retcode": 1}}]}`}, configmgmt.ErrHostAway, ""},
+		{"the master speaks for the minion", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{"srv-101": "Minion did not return. [No response]"}]}`}, configmgmt.ErrHostAway, ""},
+		{"the minion says false", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{"srv-101": false}]}`}, configmgmt.ErrHostAway, ""},
+		{"the key was taken away", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{}]}`}, configmgmt.ErrNotEnrolled, ""},
+		{"the minion fails", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{"srv-101": {"ret": "a traceback", "retcode": 1}}]}`}, configmgmt.ErrRejected, ""},
+		{"the minion does not know it once", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{"srv-101": {"ret": {}, "retcode": 0}}]}`}, nil, configmgmt.Running},
+		{"the minion does not know it", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Count: -1, Body: `{"return": [{"srv-101": {"ret": {}, "retcode": 0}}]}`}, nil, configmgmt.Lost},
+		{"the master does not know it once", saltsim.Fault{Call: lookUp, Action: saltsim.ActAnswer, Body: noJob}, nil, configmgmt.Running},
+		{"the master does not know it", saltsim.Fault{Call: lookUp, Action: saltsim.ActAnswer, Count: -1, Body: noJob}, nil, configmgmt.Lost},
+		{"salt-api restarts", saltsim.Fault{Call: lookUp, Action: saltsim.ActForget}, nil, configmgmt.Running},
+		{"salt-api is away", saltsim.Fault{Call: lookUp, Action: saltsim.ActReset}, configmgmt.ErrUnreachable, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, d := enrolled(t)
+			h, err := d.Apply(t.Context(), request(configmgmttest.Slow))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.must(t, w.Fault(test.fault))
+			r, err := d.Poll(t.Context(), h)
+			if !errors.Is(err, test.want) || r.State != test.state || configmgmt.Over(err) {
+				t.Errorf("Poll = %+v, %v; want %q, %v, and not over", r, err, test.state, test.want)
+			}
+		})
+	}
+}
+
+// TestMinionFaults are what goes wrong on the minion's side.
+func TestMinionFaults(t *testing.T) {
+	w, d := enrolled(t)
+	for _, test := range []struct {
+		name  string
+		fault saltsim.Fault
+		want  error
+		state configmgmt.State
+	}{
+		{"it never hears of the job", saltsim.Fault{Call: publish, Action: saltsim.ActLost}, nil, configmgmt.Lost},
+		{"a list of strings", saltsim.Fault{Call: publish, Action: saltsim.ActTexts, Body: "Data failed to compile: password=hunter2"}, configmgmt.ErrRender, ""},
+		{"it is busy", saltsim.Fault{Call: publish, Action: saltsim.ActTexts, Body: `The function "state.apply" is running as PID 1`}, configmgmt.ErrBusy, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w.must(t, w.Fault(test.fault))
+			r := request(configmgmttest.Clean)
+			r.Step = t.Name()
+			h, err := d.Apply(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			report, err := d.Poll(t.Context(), h)
+			if !errors.Is(err, test.want) || report.State != test.state || configmgmt.Over(err) != (err != nil) {
+				t.Errorf("Poll = %+v, %v; want %q, %v", report, err, test.state, test.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("error %q shows a password", err)
+			}
+		})
+	}
+}
+
+func TestEnrollFaults(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		prepare func(*testing.T, *world)
+		want    error
+	}{
+		{"accepting answers a text", func(t *testing.T, w *world) {
+			w.must(t, w.Fault(saltsim.Fault{Call: "key.accept_dict", Action: saltsim.ActAnswer, Body: `{"return": [{"data": {"return": "Usage: ...", "success": true}}]}`}))
+		}, configmgmt.ErrRejected},
+		{"accepting fails", func(t *testing.T, w *world) {
+			w.must(t, w.Fault(saltsim.Fault{Call: "key.accept_dict", Action: saltsim.ActAnswer, Body: `{"return": [{"data": {"return": "Traceback", "success": false}}]}`}))
+		}, configmgmt.ErrRejected},
+		{"reading answers a text", func(t *testing.T, w *world) {
+			w.must(t, w.Fault(saltsim.Fault{Call: "key.print", Action: saltsim.ActAnswer, Body: `{"return": [{"data": {"return": "Usage", "success": true}}]}`}))
+		}, configmgmt.ErrMalformed},
+		{"somebody rejected the key", func(t *testing.T, w *world) { w.must(t, w.Reject("srv-101")) }, configmgmt.ErrRejected},
+		{"another host has the name, and asks again", func(t *testing.T, w *world) {
+			w.must(t, w.Server.Stop("srv-101"))
+			w.key.Add(1)
+			w.must(t, w.Server.Start("srv-101", w.pem()))
+		}, configmgmt.ErrFingerprint},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := start(t)
+			d := w.open(t)
+			t.Cleanup(func() { _ = d.Close() })
+			test.prepare(t, w)
+			err := d.Enroll(t.Context(), w.Target(), w.Fingerprint(t))
+			if !errors.Is(err, test.want) {
+				t.Errorf("error %v, want %v", err, test.want)
+			}
+			if got := w.Keys("minions"); len(got) != 0 {
+				t.Errorf("accepted: %v", got)
+			}
+		})
+	}
+	t.Run("the key changes meanwhile", func(t *testing.T) {
+		w := start(t)
+		d := w.open(t)
+		t.Cleanup(func() { _ = d.Close() })
+		// The master shows the right key once, and has another one.
+		w.must(t, w.Fault(saltsim.Fault{Call: "key.print", Action: saltsim.ActAnswer,
+			Body: `{"return": [{"data": {"return": {"minions_pre": {"srv-101": "` + strings.ReplaceAll(saltsim.Key("shown"), "\n", `\n`) + `"}}, "success": true}}]}`}))
+		err := d.Enroll(t.Context(), w.Target(), salt.Fingerprint(saltsim.Key("shown")))
+		if !errors.Is(err, configmgmt.ErrFingerprint) || len(w.Keys("minions")) != 0 {
+			t.Errorf("Enroll = %v with %v accepted; want %v and none", err, w.Keys("minions"), configmgmt.ErrFingerprint)
+		}
+	})
+	t.Run("deleting deletes nothing", func(t *testing.T) {
+		w, d := enrolled(t)
+		w.must(t, w.Fault(saltsim.Fault{Call: "key.delete", Action: saltsim.ActAnswer, Body: `{"return": [{"data": {"return": {}, "success": true}}]}`}))
+		if err := d.Revoke(t.Context(), w.Target()); !errors.Is(err, configmgmt.ErrRejected) {
+			t.Errorf("error %v, want %v", err, configmgmt.ErrRejected)
+		}
+	})
+}
+
+// TestHang holds that every call ends with its context.
+func TestHang(t *testing.T) {
+	w, d := enrolled(t)
+	w.must(t, w.Fault(saltsim.Fault{Call: lookUp, Action: saltsim.ActHang}))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := d.Apply(ctx, request(configmgmttest.Clean)); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, configmgmt.ErrUnreachable) {
+		t.Errorf("error %v, want an unreachable salt-api at the deadline", err)
+	}
+}
+
+func TestCertificate(t *testing.T) {
+	w := start(t)
+	web := httptest.NewUnstartedServer(w.Server)
+	web.Config.ErrorLog = log.New(io.Discard, "", 0) // it reports the handshake that fails on purpose
+	web.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	for _, test := range []struct {
+		name  string
+		roots *x509.CertPool
+		want  error
+	}{
+		{"the right CA", pool(web.Certificate()), nil},
+		{"another CA", x509.NewCertPool(), configmgmt.ErrCertificate},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d, err := salt.New(salt.Options{URL: web.URL, User: "cagenut", Password: password, RootCAs: test.roots})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = d.Close() })
+			if _, err := d.Ping(t.Context()); !errors.Is(err, test.want) {
+				t.Errorf("error %v, want %v", err, test.want)
+			}
+		})
+	}
+}
+
+func pool(c *x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AddCert(c)
+	return p
+}
+
+func TestPing(t *testing.T) {
+	w := start(t)
+	var seen []string
+	for _, test := range []struct {
+		password string
+		want     error
+	}{{password, nil}, {"wrong", configmgmt.ErrDenied}} {
+		d, err := salt.New(salt.Options{URL: w.url, User: "cagenut", Password: test.password, Observe: func(r salt.Request) { seen = append(seen, r.Call) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Ping(t.Context()); !errors.Is(err, test.want) {
+			t.Errorf("Ping = %v, want %v", err, test.want)
+		}
+		_ = d.Close()
+	}
+	if diff := cmp.Diff([]string{"login", "runner jobs.list_job", "login"}, seen); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	redirect := httptest.NewServer(http.RedirectHandler("/elsewhere", http.StatusFound))
+	t.Cleanup(redirect.Close)
+	d, err := salt.New(salt.Options{URL: redirect.URL, User: "cagenut", Password: password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	if _, err := d.Ping(t.Context()); !errors.Is(err, configmgmt.ErrMalformed) {
+		t.Errorf("error %v of a redirect, want %v", err, configmgmt.ErrMalformed)
+	}
+}
+
+func TestNew(t *testing.T) {
+	for _, o := range []salt.Options{
+		{}, {URL: "salt:8000", User: "u", Password: "p"}, {URL: "https://u:p@salt", User: "u", Password: "p"},
+		{URL: "https://salt?x=1", User: "u", Password: "p"}, {URL: "https://salt", Password: "p"}, {URL: "https://salt", User: "u"},
+	} {
+		if _, err := salt.New(o); err == nil || o.Password != "" && strings.Contains(err.Error(), ":p@") {
+			t.Errorf("New(%+v) = %v, want an error without the password", o, err)
+		}
+	}
+}
