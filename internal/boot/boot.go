@@ -108,7 +108,7 @@ func New(o Options) (*Server, error) {
 	o.Base = strings.TrimSuffix(o.Base, "/")
 	s := &Server{o: o, mux: http.NewServeMux(), minted: map[string]string{}, noted: map[string]bool{},
 		cache: cache{keep: o.Keep}, limit: limiter{rate: o.PerSecond, burst: o.Burst}}
-	s.mux.HandleFunc("GET /boot/mac/{mac}", s.byMAC)
+	s.mux.HandleFunc("GET /boot/mac/{mac}", s.machine)
 	s.mux.HandleFunc("GET /boot/{token}/{file}", s.file)
 	s.mux.HandleFunc("POST /boot/{token}/stage/{stage}", s.stage)
 	s.mux.HandleFunc("POST /agent/v1/{token}/claim", s.claim)
@@ -137,7 +137,7 @@ const apiTimeout = 5 * time.Second
 // record gives the record of a token.
 func (s *Server) record(ctx context.Context, token string) (operation.BootRecord, error) {
 	sum := operation.SumBootToken(token)
-	return s.cache.get("token/"+string(sum), s.o.Clock(), func() (operation.BootRecord, error) {
+	return s.cache.get(byToken+string(sum), s.o.Clock(), func() (operation.BootRecord, error) {
 		ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 		defer cancel()
 		return s.o.API.BootByToken(ctx, sum)
@@ -146,7 +146,7 @@ func (s *Server) record(ctx context.Context, token string) (operation.BootRecord
 
 // recordOf gives the record of a MAC, with a token of its own.
 func (s *Server) recordOf(ctx context.Context, mac string) (operation.BootRecord, string, error) {
-	record, err := s.cache.get("mac/"+mac, s.o.Clock(), func() (operation.BootRecord, error) {
+	record, err := s.cache.get(byMAC+mac, s.o.Clock(), func() (operation.BootRecord, error) {
 		ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 		defer cancel()
 		token, fresh, err := s.tokenFor(mac, false)
@@ -161,7 +161,7 @@ func (s *Server) recordOf(ctx context.Context, mac string) (operation.BootRecord
 			record, err = s.o.API.BootByMAC(ctx, mac, operation.SumBootToken(token))
 		}
 		if now := s.o.Clock(); err == nil { // by its token too, so that a report makes both forgotten
-			s.cache.put("token/"+string(operation.SumBootToken(token)), row{record: record, until: now.Add(s.o.Keep)}, now)
+			s.cache.put(byToken+string(operation.SumBootToken(token)), row{record: record, until: now.Add(s.o.Keep)}, now)
 		}
 		return record, err
 	})

@@ -382,6 +382,19 @@ func TestRecordsAreKeptForAMoment(t *testing.T) {
 	}
 }
 
+// A machine that was sent to its disk is looked at anew: its operation may have opened a record since.
+func TestThatAMachineBootsItsDiskIsNotKept(t *testing.T) {
+	d := serve(t, "debian-bios-plain", operation.ForInstall, func(o *Options) { o.Keep = time.Hour })
+	d.api.set(func() { d.api.record.Stages = []string{"partitioned"} })
+	d.do(t, http.MethodGet, "/boot/mac/"+mac, "")
+	d.api.set(func() { d.api.record.Stages, d.api.record.Revoked = nil, time.Now() })
+	d.do(t, http.MethodGet, "/boot/mac/"+mac, "")
+	d.api.set(func() { d.api.record.Revoked = time.Time{} })
+	if _, text := d.do(t, http.MethodGet, "/boot/mac/"+mac, ""); !strings.Contains(text, "\nkernel ") {
+		t.Errorf("an open record is not seen: %s", text)
+	}
+}
+
 func TestOneAddressCannotFlood(t *testing.T) {
 	now := time.Now()
 	l := limiter{rate: 2, burst: 3}

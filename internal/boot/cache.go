@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -9,7 +10,8 @@ import (
 )
 
 // cache keeps for a moment what the API said of a record, so that the files of one boot are one
-// question. That the API did not answer is never kept.
+// question. That the API did not answer is never kept, and neither is that a MAC boots its disk: the
+// operation may open a record the next moment.
 type cache struct {
 	keep time.Duration
 
@@ -23,7 +25,11 @@ type row struct {
 	until  time.Time
 }
 
-const cached = 20_000 // rows
+const (
+	cached  = 20_000 // rows
+	byMAC   = "mac/"
+	byToken = "token/"
+)
 
 func (c *cache) get(key string, now time.Time, ask func() (operation.BootRecord, error)) (operation.BootRecord, error) {
 	c.mu.Lock()
@@ -34,6 +40,9 @@ func (c *cache) get(key string, now time.Time, ask func() (operation.BootRecord,
 	}
 	record, err := ask()
 	if f := fault.From(err); f != nil && (f.Class() == fault.Retry || f.Code == fault.Internal) {
+		return record, err
+	}
+	if what, _ := record.Answer(now); strings.HasPrefix(key, byMAC) && (err != nil || what == operation.AnswerLocal) {
 		return record, err
 	}
 	c.put(key, row{record, err, now.Add(c.keep)}, now)
@@ -73,7 +82,7 @@ func (c *cache) forget(id int64) {
 // forgetToken drops what is known of the record of a token.
 func (c *cache) forgetToken(sum operation.BootSum) {
 	c.mu.Lock()
-	known, ok := c.rows["token/"+string(sum)]
+	known, ok := c.rows[byToken+string(sum)]
 	c.mu.Unlock()
 	if ok && known.record.ID != 0 {
 		c.forget(known.record.ID)

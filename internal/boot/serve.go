@@ -25,8 +25,8 @@ var scripts = map[string]operation.Answer{
 // answers are the files by which an installer shows that it runs.
 var answers = []string{"preseed.cfg", "kickstart.cfg", "user-data"}
 
-// byMAC answers a machine that knows only its MAC: what DHCP hands to iPXE.
-func (s *Server) byMAC(w http.ResponseWriter, r *http.Request) {
+// machine answers a machine that knows only its MAC: what DHCP hands to iPXE.
+func (s *Server) machine(w http.ResponseWriter, r *http.Request) {
 	mac, ok := asset.NormalMAC(r.PathValue("mac"))
 	if !ok {
 		http.Error(w, "this is no MAC address", http.StatusNotFound)

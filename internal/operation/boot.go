@@ -193,6 +193,9 @@ func (b BootRecord) Answer(now time.Time) (Answer, string) {
 	if err := b.Live(now); err != nil {
 		return AnswerLocal, err.Error()
 	}
+	if b.Run == Waiting { // whoever looks into it wants the machine as it is; a retry opens another record
+		return AnswerLocal, string(b.Operation) + " waits for a person"
+	}
 	past := []string{"installed", "first-boot"}
 	if b.Purpose == ForInstall {
 		past = []string{"partitioned", "installed", "first-boot", "failed"}

@@ -53,6 +53,8 @@ func TestAnswer(t *testing.T) {
 		"closed":           {func(b *BootRecord) { b.Revoked = bootNow }, AnswerLocal},
 		"expired":          {func(b *BootRecord) { b.Expires = bootNow }, AnswerLocal},
 		"run ended":        {func(b *BootRecord) { b.Run = Done }, AnswerLocal},
+		"parked":           {func(b *BootRecord) { b.Run = Waiting }, AnswerLocal},
+		"paused":           {func(b *BootRecord) { b.Run = Paused }, AnswerInstall}, // what has begun goes on
 		"agent":            {func(b *BootRecord) { b.Purpose, b.Stages = ForAgent, []string{StageClaimed} }, AnswerAgent},
 		"agent, installed": {func(b *BootRecord) { b.Purpose, b.Stages = ForAgent, []string{"installed"} }, AnswerLocal},
 		"unknown":          {func(b *BootRecord) { b.Purpose = "wipe" }, AnswerLocal},

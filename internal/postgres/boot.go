@@ -324,6 +324,14 @@ func noteRefused(ctx context.Context, tx pgx.Tx, record operation.BootRecord, e 
 	return err
 }
 
+// toldAs is how the stages of our own are told to people.
+var toldAs = map[string]string{
+	operation.StageAsked:   "asked over the network what to boot, and was told",
+	operation.StageFetched: "its installer runs, and has its answers",
+	operation.StageClaimed: "its agent runs",
+	operation.StageRefused: "a report was refused",
+}
+
 // addEvent inserts an event that is not known yet, with all that follows from it.
 func addEvent(ctx context.Context, tx pgx.Tx, record operation.BootRecord, e operation.BootEvent) (int64, error) {
 	digest := operation.DigestOf(e.Stage, e.Body)
@@ -349,7 +357,10 @@ func addEvent(ctx context.Context, tx pgx.Tx, record operation.BootRecord, e ope
 	}
 	b.Queue(`insert into outbox (kind, key, operation, payload, created, next_at) values ($1, $2, $3, $4, $5, $5)`,
 		OutboxSignal, fmt.Sprintf("signal/%s/%s/%d", record.Operation, record.Asset.ID, sequence), record.Operation, payload, e.At)
-	text := "reported " + e.Stage
+	text, ok := toldAs[e.Stage]
+	if !ok {
+		text = "reported " + e.Stage
+	}
 	if r := operation.ParseReport(e.Body)["reason"]; len(r) > 0 {
 		text += ": " + r[0]
 	}

@@ -56,8 +56,9 @@ func newSite(t *testing.T) *site {
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { server.ServeHTTP(w, r) }))
 	t.Cleanup(web.Close)
 	s.url = web.URL
-	server, err = boot.New(boot.Options{API: s.api.As(t, operation.Worker, "ams01"), Templates: set, Base: s.url, Clock: s.api.Clock.Now,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Keep: time.Nanosecond, PerSecond: 1e6, Burst: 1e6})
+	server, err = boot.New(boot.Options{API: s.api.As(t, operation.Worker, "ams01"), Templates: set, Base: s.url,
+		Clock: func() time.Time { s.api.Clock.Move(time.Millisecond); return s.api.Clock.Now() },
+		Log:   slog.New(slog.NewTextHandler(io.Discard, nil)), Keep: time.Nanosecond, PerSecond: 1e6, Burst: 1e6})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +232,7 @@ func TestHostInstalls(t *testing.T) {
 			_, token := s.open(operation.ForInstall, m)
 			target, uri, booted := "Pxe", "", "boot Pxe"
 			if c.off { // by HTTP boot with the token, too
-				target, uri, booted = "UefiHttp", s.url+"/boot/"+token+"/installer.ipxe", "boot UefiHttp "+s.url+"/boot/"+token+"/installer.ipxe"
+				target, uri, booted = "UefiHttp", s.url+"/boot/"+token+"/installer.ipxe", "boot UefiHttp "+s.url+"/boot/(token)/installer.ipxe"
 			}
 			s.powerOn(target, uri)
 			want := []string{booted, "network-boot installer", "erase " + paths(m.Disks), "write os=" + c.os}

@@ -116,6 +116,9 @@ func (m *MemoryStore) BootByMAC(_ context.Context, mac string, now time.Time) (o
 func (m *MemoryStore) AddBootToken(_ context.Context, id int64, sum operation.BootSum, _ time.Time) error {
 	unlock, err := m.lock()
 	defer unlock()
+	if owner, known := m.boots.tokens[sum]; err == nil && known && owner != id {
+		err = fault.New(fault.Conflict, "the token belongs to another boot record")
+	}
 	if err == nil {
 		m.boots.tokens[sum] = id
 	}
