@@ -127,8 +127,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many requests from this address", http.StatusTooManyRequests)
 		return
 	}
+	if r.Method == http.MethodPost {
+		// A machine that sends its report a byte at a time holds a connection, not for ever.
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			s.o.Log.Debug("no deadline for a body", "error", err)
+		}
+	}
 	s.mux.ServeHTTP(w, r)
 }
+
+// bodyTimeout is enough for a report of a megabyte over a slow management network.
+const bodyTimeout = 30 * time.Second
 
 // apiTimeout bounds what a machine waits for the API before it is sent to its disk; firmware gives
 // up after some ten seconds.
