@@ -261,6 +261,20 @@ func TestByMAC(t *testing.T) {
 	}
 }
 
+// A report makes forgotten what is known by MAC, also when nothing else was asked with the token.
+func TestAReportEndsWhatIsKeptByMAC(t *testing.T) {
+	d := serve(t, "debian-bios-plain", operation.ForInstall, func(o *Options) { o.Keep = time.Hour })
+	_, text := d.do(t, http.MethodGet, "/boot/mac/"+mac, "")
+	_, rest, _ := strings.Cut(text, "url="+d.url)
+	base, _, _ := strings.Cut(rest, "/preseed.cfg")
+	if code, text := d.do(t, http.MethodPost, base+"/stage/partitioned", report); code != 200 {
+		t.Fatalf("HTTP %d: %s", code, text)
+	}
+	if _, text := d.do(t, http.MethodGet, "/boot/mac/"+mac, ""); strings.Contains(text, "\nkernel ") {
+		t.Errorf("it is given the installer again: %s", text)
+	}
+}
+
 // In doubt the disk is booted, and never an installer.
 func TestInDoubtTheDisk(t *testing.T) {
 	for name, c := range map[string]struct {
