@@ -99,6 +99,7 @@ func (a *Central) handlers() map[kind]handler {
 	return map[kind]handler{
 		{plan.KindPreflight, 1}: a.preflight,
 		{plan.KindStage, 1}:     a.stage,
+		{plan.KindAddresses, 1}: a.addresses,
 	}
 }
 
@@ -164,6 +165,10 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 	if c.Undo {
 		// Only what this operation took out of planned goes back there. A machine that somebody else
 		// staged between our plan and our step carries another operation's ID, or none.
+		ours := device.Custom[inventory.OperationField] == string(c.Operation)
+		if from == asset.Planned && ours { // by a call whose answer was lost
+			return Result{Done: &Done{Changed: true, Summary: "NetBox status is planned again", Writes: stageWrites(c, to, from, device.Custom)}}, nil
+		}
 		if from != to {
 			return Result{Done: &Done{Summary: fmt.Sprintf("NetBox status is %s, left as it is", from)}}, nil
 		}
@@ -182,7 +187,7 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 		// A machine that was staged before, or a call whose answer was lost after its write.
 		done := &Done{Summary: fmt.Sprintf("NetBox status is %s already", to)}
 		if before := want.From[0]; device.Custom[inventory.OperationField] == string(c.Operation) && before != want.To && !c.Undo {
-			done.Changed, done.Writes = true, stageWrites(c, asset.Status(before), to)
+			done.Changed, done.Writes = true, stageWrites(c, asset.Status(before), to, map[string]string{inventory.OperationField: plan.Unknown})
 		}
 		return Result{Done: done}, nil
 	}
@@ -195,13 +200,22 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 	}
 	done := &Done{Changed: changed, Summary: fmt.Sprintf("NetBox status %s", to)}
 	if changed {
-		done.Writes = stageWrites(c, from, to)
+		done.Writes = stageWrites(c, from, to, device.Custom)
 	}
 	return Result{Done: done}, nil
 }
 
-func stageWrites(c Call, from, to asset.Status) []plan.Write {
-	return []plan.Write{{System: "netbox", Object: "device " + c.Asset.Name, Field: "status", Before: string(from), After: string(to)}}
+// stageWrites are the two fields that one PATCH writes, the second where NetBox has it. had are the
+// device's custom fields before.
+func stageWrites(c Call, from, to asset.Status, had map[string]string) []plan.Write {
+	device := "device " + c.Asset.Name
+	operation, marked := had[inventory.OperationField]
+	writes := []plan.Write{{System: "netbox", Object: device, Field: "status", Before: string(from), After: string(to)}}
+	if marked && operation != string(c.Operation) {
+		writes = append(writes, plan.Write{System: "netbox", Object: device, Field: "custom field " + inventory.OperationField,
+			Before: operation, After: string(c.Operation)})
+	}
+	return writes
 }
 
 func contains(list []string, s string) bool {

@@ -28,7 +28,12 @@ func (r *record) SetStatus(_ context.Context, c inventory.StatusChange) (bool, e
 // A machine that is staged already stays so: it was before, or the answer to our own write was lost.
 func TestStage(t *testing.T) {
 	const op = "op_01JD0000000000000000000000"
-	wrote := []plan.Write{{System: "netbox", Object: "device srv-1", Field: "status", Before: "planned", After: "staged"}}
+	wrote := func(before string) []plan.Write {
+		return []plan.Write{
+			{System: "netbox", Object: "device srv-1", Field: "status", Before: "planned", After: "staged"},
+			{System: "netbox", Object: "device srv-1", Field: "custom field cagenut_operation", Before: before, After: op},
+		}
+	}
 	back := []plan.Write{{System: "netbox", Object: "device srv-1", Field: "status", Before: "staged", After: "planned"}}
 	for _, c := range []struct {
 		name   string
@@ -39,13 +44,14 @@ func TestStage(t *testing.T) {
 		want   Done
 		moves  int
 	}{
-		{"planned", "planned", "planned", "", false, Done{Changed: true, Summary: "NetBox status staged", Writes: wrote}, 1},
+		{"planned", "planned", "planned", "", false, Done{Changed: true, Summary: "NetBox status staged", Writes: wrote("")}, 1},
 		{"staged before", "staged", "staged", "op_OTHER", false, Done{Summary: "NetBox status is staged already"}, 0},
-		{"the answer was lost", "staged", "planned", op, false, Done{Changed: true, Summary: "NetBox status is staged already", Writes: wrote}, 0},
+		{"the answer was lost", "staged", "planned", op, false, Done{Changed: true, Summary: "NetBox status is staged already", Writes: wrote(plan.Unknown)}, 0},
 		{"taken back", "staged", "planned", op, true, Done{Changed: true, Summary: "NetBox status planned", Writes: back}, 1},
 		{"another operation staged it", "staged", "planned", "op_OTHER", true, Done{Summary: "NetBox status is staged by op_OTHER, left as it is"}, 0},
 		{"a person staged it", "staged", "planned", "", true, Done{Summary: "NetBox status is staged by no operation of ours, left as it is"}, 0},
-		{"taken back before", "planned", "planned", op, true, Done{Summary: "NetBox status is planned, left as it is"}, 0},
+		{"the answer to taking back was lost", "planned", "planned", op, true, Done{Changed: true, Summary: "NetBox status is planned again", Writes: back}, 0},
+		{"a person took it back", "planned", "planned", "op_OTHER", true, Done{Summary: "NetBox status is planned, left as it is"}, 0},
 	} {
 		r := &record{device: inventory.Device{ID: 1, Name: "srv-1", Serial: "SN1", Status: c.status, Custom: map[string]string{inventory.OperationField: c.by}}}
 		step := plan.Step{Kind: plan.KindStage, Version: 1, Want: plan.Encode(plan.WantStage{From: []string{string(c.from)}, To: "staged"})}

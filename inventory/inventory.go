@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/plan"
 )
 
 // Device is a device as the source of truth has it. A device from Find carries the plain fields
@@ -41,8 +42,8 @@ type Device struct {
 	OOBID        int64             `json:"-"` // of the IP address object
 	PrimaryIP4   netip.Prefix      `json:"primary_ip4"`
 	PrimaryIP6   netip.Prefix      `json:"primary_ip6"`
-	Tags         []string          `json:"tags,omitempty"` // slugs, sorted
-	Custom       map[string]string `json:"custom_fields,omitempty"`
+	Tags         []string          `json:"tags,omitempty"`          // slugs, sorted
+	Custom       map[string]string `json:"custom_fields,omitempty"` // every field of the type; empty: not set
 	Updated      time.Time         `json:"last_updated"`
 	Interfaces   []Interface       `json:"interfaces,omitempty"` // by name
 	// PrimaryPool are the prefixes from which a primary address could be taken when the device has
@@ -140,6 +141,16 @@ type Source interface {
 	// SetStatus moves a device by compare-and-set. Already there is success with false; a status
 	// that is neither From nor To is an ErrConflict, and so is a move that the lifecycle forbids.
 	SetStatus(ctx context.Context, c StatusChange) (changed bool, err error)
+	// Allocate gives a device the next free address of a pool as its primary one, with its DNS name. A
+	// device that has a primary address of that family keeps it, and one that its interface has from
+	// the pool already becomes the primary one. It is atomic, and idempotent by the operation: after a
+	// lost answer the address that was made is found, and no second one is taken. A DNS name that
+	// somebody else gave is an ErrConflict and stays. No address left is ErrRejected. writes tells what
+	// the operation changed, in this call or in one whose answer was lost.
+	Allocate(ctx context.Context, a Allocation) (address netip.Prefix, writes []plan.Write, err error)
+	// Release takes back what the operation allocated for the device, and nothing else: an address that
+	// does not carry the operation's ID stays.
+	Release(ctx context.Context, id asset.ID, operation string) (writes []plan.Write, err error)
 	// WasActive tells whether the device was active at any time since then, by the inventory's change
 	// log. What cannot be excluded counts as yes: a log that does not reach back to that time.
 	WasActive(ctx context.Context, id asset.ID, since time.Time) (bool, error)

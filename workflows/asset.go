@@ -279,10 +279,14 @@ func (r *run) current() *stepRun { return &r.steps[r.at] }
 // call makes the call of a step, with what the run knows.
 func (r *run) call(s plan.Step) activities.Call {
 	cur := r.current()
-	return activities.Call{
+	c := activities.Call{
 		Operation: r.in.Operation, Asset: r.target.Asset, BMC: r.target.BMC, Step: s, Known: r.known,
-		Attempt: max(cur.attempt, 1), Round: max(cur.round, 1), Last: cur.last, AcceptPin: cur.acceptPin,
+		Attempt: max(cur.attempt, 1), Round: max(cur.round, 1), AcceptPin: cur.acceptPin,
 	}
+	if s.Kind == cur.Kind { // not for a proof, a diagnosis or an undoing meanwhile
+		c.Last = cur.last
+	}
+	return c
 }
 
 // assetSearch are the search attributes with which an asset's workflow starts.

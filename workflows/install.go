@@ -3,6 +3,7 @@ package workflows
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -16,16 +17,23 @@ import (
 // KindInstall is the kind of an install plan.
 const KindInstall = "install"
 
-// UntilHardware is the stage at which a machine is proved and staged.
-const UntilHardware = "hardware"
+// The stages of an install, in their order: each holds those before it.
+const (
+	UntilHardware  = "hardware"  // the machine is proved and staged
+	UntilAddresses = "addresses" // it has its addresses and DNS name
+)
+
+// Stages lists them.
+func Stages() []string { return []string{UntilHardware, UntilAddresses} }
 
 // Install composes one machine's part of an install, up to the stage until. It reads like the paper
 // procedure that it replaces. Items are what stands in the way, all at once: then there is no plan.
 //
 // images gives a firmware file of the store by its name or SHA-256.
 func Install(f plan.Facts, p profile.Profile, images func(file string) (plan.Image, error), until string) (plan.Target, []fault.Item) {
-	if until != UntilHardware {
-		return plan.Target{}, []fault.Item{{Subject: "until", Expected: UntilHardware, Seen: until, Remedy: "ask with --until " + UntilHardware}}
+	if !slices.Contains(Stages(), until) {
+		stages := strings.Join(Stages(), " or ")
+		return plan.Target{}, []fault.Item{{Subject: "until", Expected: stages, Seen: until, Remedy: "ask with --until " + stages}}
 	}
 	in := install{facts: f, profile: p}
 	wanted := in.images(images)
@@ -48,6 +56,10 @@ func Install(f plan.Facts, p profile.Profile, images func(file string) (plan.Ima
 			in.hardware(),
 		},
 	}
+	if until == UntilHardware {
+		return t, in.problems
+	}
+	t.Steps = append(t.Steps, in.addresses())
 	return t, in.problems
 }
 
@@ -244,6 +256,65 @@ func (in *install) hardware() plan.Step {
 		Want: plan.Encode(want), Writes: []plan.Write{},
 		Evidence: []string{"hardware"},
 	}
+}
+
+// addresses gives the machine its primary addresses and its DNS name, on the first cabled data
+// interface. What NetBox has already is kept; what this operation takes is given back by an abort.
+func (in *install) addresses() plan.Step {
+	f := in.facts
+	want := plan.WantAddresses{}
+	if f.Domain != "" {
+		want.DNSName = strings.ToLower(f.Asset.Name + "." + f.Domain)
+	}
+	for _, port := range f.Interfaces {
+		if !port.Mgmt && port.Cable != "" && want.Interface == "" {
+			want.Interface = port.Name
+		}
+	}
+	s := plan.Step{
+		Name: "addresses", Kind: plan.KindAddresses, Version: versionAddresses,
+		Title: "Give the machine its primary address and DNS name in NetBox",
+		Mode:  plan.Act, Place: plan.Central, Undo: plan.Compensable,
+		DeadlineSec: seconds(45 * time.Minute), Policy: PolicyNetBox,
+		Writes: []plan.Write{}, Evidence: []string{"addresses"},
+	}
+	write := func(object, field, after string) {
+		s.Writes = append(s.Writes, plan.Write{System: "netbox", Object: object, Field: field, Before: plan.Unknown, After: after})
+	}
+	device := "device " + f.Asset.Name
+	for _, have := range f.Primary {
+		want.Pools = append(want.Pools, have.Masked().String())
+	}
+	if len(f.Primary) == 0 {
+		for _, pool := range firstOfEach(f.PrimaryPool) {
+			want.Pools = append(want.Pools, pool.String())
+			write("ip-address of "+f.Asset.Name, "address", "next free in "+pool.String()+", on "+want.Interface)
+			write(device, primaryField(pool), "that address")
+		}
+	}
+	if want.DNSName != "" {
+		write("ip-address of "+f.Asset.Name, "dns_name", want.DNSName+", where it has none")
+	}
+	s.Want = plan.Encode(want)
+	return s
+}
+
+// firstOfEach gives the first prefix of each address family.
+func firstOfEach(pools []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range pools {
+		if !slices.ContainsFunc(out, func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func primaryField(p netip.Prefix) string {
+	if p.Addr().Is4() {
+		return "primary_ip4"
+	}
+	return "primary_ip6"
 }
 
 // profileRead is the profile that the plan was made from. Preflight does not look at it again: what

@@ -27,6 +27,7 @@ type fleet struct {
 	tally    operation.Tally
 	paused   bool
 	aborting bool
+	stopping bool              // the runs are being cancelled, one by one
 	by       operation.Command // who aborted
 	woken    bool              // something changed since the loop looked
 }
@@ -86,7 +87,7 @@ func (e executor) Operation(ctx workflow.Context, in operation.Start) (operation
 
 // mayRenew tells whether the history has grown enough to continue as new, and nothing is in between.
 func (o *fleet) mayRenew(ctx workflow.Context) bool {
-	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && o.starting == 0 && workflow.AllHandlersFinished(ctx)
+	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && o.starting == 0 && !o.stopping && workflow.AllHandlersFinished(ctx)
 }
 
 // carry is the input of the workflow's next run.
@@ -248,6 +249,8 @@ func (o *fleet) abandon(ctx workflow.Context, id asset.ID) {
 
 // cancel is the abort of an operation whose workflow was cancelled: the runs are cancelled too.
 func (o *fleet) cancel(ctx workflow.Context) {
+	o.stopping = true
+	defer func() { o.stopping = false }()
 	o.abort(operation.Command{ID: "cancel", Operation: o.in.Operation, Actor: "temporal", Reason: "the workflow was cancelled"})
 	if err := workflow.Await(ctx, func() bool { return o.starting == 0 }); err != nil {
 		return

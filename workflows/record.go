@@ -86,7 +86,7 @@ func local[T any](ctx workflow.Context, timing Timing, name string, arg any) (T,
 		if err == nil {
 			return out, nil
 		}
-		if f, ours := operation.FaultOf(err); ours && (f.Class() == fault.Refuse || f.Code == fault.Aborted) {
+		if f, ours := operation.FaultOf(err); ours && (f.Class() == fault.Refuse || f.Code == fault.Aborted || f.Code == fault.OutsidePlan) {
 			return out, f
 		}
 		workflow.GetLogger(ctx).Warn("the store does not answer, trying again", "activity", name, "error", err)

@@ -14,6 +14,7 @@ const (
 	versionFirmware    = 1
 	versionBIOS        = 1
 	versionHardware    = 1
+	versionAddresses   = 1
 	versionDiagnose    = 1
 )
 

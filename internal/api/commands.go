@@ -67,7 +67,7 @@ func (s *Server) command(w http.ResponseWriter, c *call) error {
 		if err != nil && away(err) {
 			return err
 		}
-		if toldWhole && ask.Action != operation.Abort {
+		if toldWhole {
 			if err := s.o.Store.Hold(c.Context(), d.ID, ask.Action == operation.Pause); err != nil {
 				return err
 			}
@@ -150,7 +150,7 @@ func (s *Server) tellOne(ctx context.Context, action operation.Action, cmd opera
 		r.Applied = true // the operation's workflow applies it when it starts the run, or does not start it
 	case run.State == operation.Queued && translate(err).Code == fault.NotFound:
 		r.Error = fault.New(fault.Conflict, "%s: the run has not started yet", action)
-		r.Error.Remedy = "wait until it starts, or steer the whole operation (--all)"
+		r.Error.Remedy = "wait a moment until it has started; what was not sent to Temporal yet can only be aborted"
 	case translate(err).Code == fault.NotFound:
 		r.Error = translate(err)
 		r.Error.Remedy = "it has just ended, or its workflow was lost in a restore: then `cagenut op abort` ends it and frees the machine"

@@ -134,6 +134,9 @@ func (s *Server) gather(ctx context.Context, devices []inventory.Device) ([]cand
 			return nil, err
 		}
 		f.HasSecret = known[d.ID]
+		if s.o.Domain != nil {
+			f.Domain = s.o.Domain(d.Site.Slug)
+		}
 		f.SiteGaps = s.siteGaps(d.Site.Slug, d.OOB.Addr())
 		out[i] = candidate{facts: f}
 		p, err := profile.Find(profiles, profile.Subject{Type: f.Type, Role: f.Role, Site: f.Asset.Site})

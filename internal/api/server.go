@@ -51,6 +51,8 @@ type Options struct {
 	Profiles  func() ([]profile.Profile, error) // reads the folder anew; error is config.Problems
 	Sites     []string                          // slugs that are configured
 	Window    func(site string) int             // machines at once, by site
+	// Domain completes machines' names in DNS, by site; nil: none has one.
+	Domain func(site string) string
 	// OOBPrefixes are the networks in which the worker of a site dials BMCs; nil: not compared.
 	OOBPrefixes func(site string) []netip.Prefix
 	Setup       inventory.SetupOptions // what `netbox setup` needs beside the token

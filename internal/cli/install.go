@@ -29,7 +29,8 @@ func newInstallCommand(s Streams) *cobra.Command {
 		Use:   "install [NAME...]",
 		Short: "Take planned machines through an install",
 		Long: `Plans an install for machines that are planned or staged in NetBox, and starts it. With --until hardware
-it ends when the hardware is proved and the machines are staged.
+it ends when the hardware is proved and the machines are staged, with --until addresses when they also have their
+primary addresses and DNS names in NetBox.
 
 Machines are given by name, by --rack or by --file, never all by omission. When anything stands against
 any of them, all of it is listed and nothing is started. An active machine is never touched.`,
@@ -44,7 +45,7 @@ any of them, all of it is listed and nothing is started. An active machine is ne
 	fl.StringVar(&f.rack, "rack", "", "the planned and staged devices of this rack")
 	fl.StringVar(&f.site, "site", "", "slug of the site, where names or racks are not unique")
 	fl.StringVar(&f.file, "file", "", "file with one name a line, # begins a comment; - for standard input")
-	fl.StringVar(&f.until, "until", "", "last stage: hardware")
+	fl.StringVar(&f.until, "until", "", "last stage: hardware or addresses")
 	fl.StringVar(&f.reason, "reason", "", "why; goes into the audit trail and NetBox's changelog")
 	fl.StringVar(&f.ticket, "ticket", "", "the ticket that this belongs to")
 	fl.IntVar(&f.window, "window", 0, "machines at once, 1 to 500 (default: the site's own)")
@@ -52,7 +53,7 @@ any of them, all of it is listed and nothing is started. An active machine is ne
 	fl.StringVar(&f.hash, "plan-hash", "", "start only if the plan still has this hash (from --dry-run)")
 	fl.StringVar(&f.key, "idempotency-key", "", "start at most once for this key; repeat a request whose answer was lost with it")
 	f.follow.add(c)
-	complete(c, "until", "hardware")
+	complete(c, "until", "hardware", "addresses")
 	c.ValidArgsFunction = suggestAssets()
 	return c
 }

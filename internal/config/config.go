@@ -90,6 +90,8 @@ type Site struct {
 	Serve    string `yaml:"serve"`     // host:port to listen on
 	ServeURL string `yaml:"serve_url"` // http(s)://host:port
 	Window   int    `yaml:"window"`    // machines at once in one operation
+	// Domain is what machines' names are completed with in DNS; empty: they get no DNS name.
+	Domain string `yaml:"domain"`
 }
 
 // Prefixes gives the out-of-band prefixes. They were checked by Load.

@@ -11,6 +11,8 @@ import (
 	"strings"
 )
 
+var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+
 var slugForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 
 // validate lists all values that cannot be. Whether something that is set is also reachable, or
@@ -91,6 +93,9 @@ func (c *Config) validate() Problems {
 		}
 		inRange(key+".bmc_port", s.BMCPort, 0, 65535)
 		inRange(key+".window", s.Window, 0, 500)
+		if s.Domain != "" && !domainForm.MatchString(s.Domain) {
+			bad(key+".domain", s.Domain, "use a DNS domain in small letters, such as ams01.example.net")
+		}
 		hostPort(key+".serve", s.Serve)
 		httpURL(key+".serve_url", s.ServeURL)
 		both(key+".serve", s.Serve, key+".serve_url", s.ServeURL)

@@ -242,6 +242,7 @@ sites:
     serve: "%s"
     serve_url: "http://%s"
     window: 12
+    domain: %s.example.net
 profiles: profiles
 secrets: {driver: postgres, key_file: secrets.key}
 state_dir: ../state
@@ -251,7 +252,7 @@ firmware: {dir: ../firmware}
 audit: {key_file: audit.key, head_file: ../audit-head.json}
 log: {level: info, format: json}
 `, s.set.TemporalPorts[0], s.set.NetBox, s.rack.Site.Slug, strings.Join(oob, ", "), s.set.BMCPort,
-		s.set.Serve, s.set.Serve, s.set.API, s.set.API)
+		s.set.Serve, s.set.Serve, s.rack.Site.Slug, s.set.API, s.set.API)
 }
 
 // makeKey writes 32 random bytes in base64, unless the file is there.

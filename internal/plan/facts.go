@@ -25,6 +25,7 @@ type Facts struct {
 	OOBInterface string // the mgmt_only interface that carries OOB; empty when it is on none
 	Primary      []netip.Prefix
 	PrimaryPool  []netip.Prefix // where a primary address could come from
+	Domain       string         // of the site's DNS names; empty: machines get none
 	Interfaces   []Port
 	// SameSerial are other NetBox devices with this serial.
 	SameSerial []string

@@ -18,6 +18,7 @@ const (
 	KindFirmware    = "firmware"
 	KindBIOS        = "bios"
 	KindHardware    = "hardware"
+	KindAddresses   = "addresses"
 
 	// KindDiagnose stands in no plan: the executor runs it when a step at a site parks, so that the
 	// event log's tail and the boot progress are among the evidence. It changes nothing.
@@ -105,6 +106,14 @@ func (w WantHardware) Named() []string {
 		}
 	}
 	return out
+}
+
+// WantAddresses gives the machine a primary address of each pool, on an interface, with a DNS name. A
+// primary address that it has is kept.
+type WantAddresses struct {
+	Interface string   `json:"interface"`
+	Pools     []string `json:"pools"` // prefixes, one an address family
+	DNSName   string   `json:"dns_name,omitempty"`
 }
 
 // WantMAC is a MAC address that NetBox expects, with the interface that it is entered on.

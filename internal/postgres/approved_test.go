@@ -8,6 +8,7 @@ import (
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/plan"
 	"github.com/cagenut/cagenut/internal/postgres"
 	"github.com/cagenut/cagenut/internal/postgres/pgtest"
 )
@@ -71,5 +72,41 @@ func TestClaimHoldsThePlanToTheAuditLog(t *testing.T) {
 	}
 	if f := wantCode(t, tryClaim(t, s, op, 1), fault.OutsidePlan); !strings.Contains(f.Message, "audit log") {
 		t.Errorf("message %q does not name the audit log", f.Message)
+	}
+}
+
+// A target that cannot be read any more approves nothing, and holds no machine.
+func TestClaimOfWhatCannotBeRead(t *testing.T) {
+	s := pgtest.New(t)
+	op := create(t, s, request(t, 1, 2))
+	execSQL(t, s, `update run set target = jsonb_set(target, '{steps}', '"none"') where asset = 1`)
+	for _, id := range []asset.ID{1, 2} { // one plan, one hash
+		_, err := s.Claim(t.Context(), activities.ClaimRequest{Operation: op, Asset: id, RunID: "run-1"})
+		wantCode(t, err, fault.OutsidePlan)
+	}
+	holders, err := s.CurrentHolders(t.Context(), []asset.ID{1, 2})
+	if err != nil || len(holders) != 0 {
+		t.Errorf("held by %v, %v", holders, err)
+	}
+}
+
+// NetBox's webhook may tell of our own write before the transition does: that is one move, not two.
+func TestWebhookBeforeTheTransition(t *testing.T) {
+	s := pgtest.New(t)
+	op := create(t, s, request(t, 1))
+	claim(t, s, op, 1)
+	if err := s.ObserveStatus(t.Context(), 1, asset.Staged, noon); err != nil {
+		t.Fatal(err)
+	}
+	record(t, s, operation.Transition{Operation: op, Asset: 1, Seq: 1, State: operation.Running, Steps: []operation.StepChange{
+		{Step: "identity", State: operation.StepDone, Attempt: 1, Writes: []plan.Write{{System: "netbox", Field: "status", Before: "planned", After: "staged"}}}}})
+	moves, err := s.StatusMoves(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range moves {
+		if m.From == asset.Staged && m.To == asset.Planned {
+			t.Errorf("a move that never was: %+v", moves)
+		}
 	}
 }

@@ -27,8 +27,8 @@ const pageColumns = `r.operation, r.asset, r.name, r.serial, r.site, r.rack, r.p
 // maxRunRows is how many runs a list has at most.
 const maxRunRows = 500
 
-// Head gives an operation without its runs.
-func (s *Store) Head(ctx context.Context, id operation.ID) (operation.Detail, error) {
+// OperationHead gives an operation without its runs.
+func (s *Store) OperationHead(ctx context.Context, id operation.ID) (operation.Detail, error) {
 	what := "operation " + string(id)
 	rows, err := s.pool.Query(ctx, `select `+summaryColumns+` from operation o where o.id = $1`, id)
 	if err != nil {
@@ -232,7 +232,7 @@ func (s *Store) LatestProof(ctx context.Context, id asset.ID, kind string) (oper
 				when octet_length(b.data) <= $3 then convert_from(b.data, 'UTF8') end
 		from (select operation from run where asset = $1 order by operation desc limit 50) r
 			join evidence e on e.operation = r.operation and e.asset = $1 and e.kind = $2
-			left join evidence_blob b on b.sha256 = e.data->>'sha256' and e.data ? 'size'
+			left join evidence_blob b on b.sha256 = e.blob
 		order by e.id desc limit 1`, id, kind, maxProof).Scan(&p.Operation, &p.Step, &p.Kind, &p.Title, &p.At, &data)
 	if noRows(err) {
 		return p, fault.New(fault.NotFound, "there is no %s", what)
@@ -281,7 +281,7 @@ func (s *Store) Backlog(ctx context.Context) (operation.Backlog, error) {
 	var last *string
 	err := s.pool.QueryRow(ctx, `
 		select o.n, o.oldest, o.last, a.n, a.oldest
-		from (select count(*) as n, min(created) as oldest, max(last_error) as last from outbox where sent is null) o,
+		from (select count(*) as n, min(created) as oldest, (array_agg(last_error order by id desc))[1] as last from outbox where sent is null) o,
 			(select count(*) as n, min(at) as oldest from (select at from audit where seq is null order by id limit 10000) u) a`).
 		Scan(&b.Unsent, &unsent, &last, &b.Unsealed, &row)
 	b.OldestUnsent, b.OldestRow = timeOf(unsent), timeOf(row)

@@ -109,11 +109,11 @@ func TestListRuns(t *testing.T) {
 	if err != nil || len(events) > 2 {
 		t.Errorf("latest events = %+v, %v", events, err)
 	}
-	d, err := s.Head(t.Context(), op)
+	d, err := s.OperationHead(t.Context(), op)
 	if err != nil || d.Assets != 4 || len(d.Runs) != 0 || d.State != operation.Waiting {
 		t.Errorf("head = %+v, %v", d, err)
 	}
-	_, err = s.Head(t.Context(), operation.NewID(noon))
+	_, err = s.OperationHead(t.Context(), operation.NewID(noon))
 	wantCode(t, err, fault.NotFound)
 }
 

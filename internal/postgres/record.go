@@ -173,7 +173,11 @@ func queueStep(b *pgx.Batch, what string, t operation.Transition, c operation.St
 // queueMove notes a status that we changed in NetBox: from what was seen there, by a legal move.
 func queueMove(b *pgx.Batch, t operation.Transition, w plan.Write) {
 	if w.Before != plan.Unknown {
-		queueObserved(b, t.Asset, asset.Status(w.Before), t.Operation, t.At)
+		// Unless NetBox's webhook has told of our own write before this.
+		b.Queue(`insert into asset_status (asset, status, cause, operation, at) values ($1, $2, 'observed', $3, $4)
+			on conflict (asset) do update set status = excluded.status, cause = excluded.cause,
+				operation = excluded.operation, at = excluded.at
+			where asset_status.status not in (excluded.status, $5)`, t.Asset, clean(w.Before), t.Operation, t.At, clean(w.After))
 	}
 	b.Queue(`insert into asset_status (asset, status, cause, operation, at) values ($1, $2, 'moved', $3, $4)
 		on conflict (asset) do update set status = excluded.status, cause = excluded.cause,

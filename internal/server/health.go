@@ -18,8 +18,8 @@ func (p *pulse) beat() {
 	}
 }
 
-// workerHandler serves a worker's metrics, liveness and readiness. A worker is ready while its
-// heartbeats arrive: then it polls its queue, and reaches what it needs to tell so.
+// workerHandler serves a worker's metrics, liveness and readiness. A worker is ready while Temporal
+// answers and its heartbeats arrive.
 func workerHandler(m *Metrics, p *pulse) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())

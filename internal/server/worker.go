@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
 	"golang.org/x/sync/errgroup"
@@ -229,7 +230,9 @@ func runWorker(ctx context.Context, c *config.Config, o Options, about operation
 			about.Clock = time.Now().UTC()
 			err := beat(ctx, about)
 			if err == nil {
-				o.pulse.beat()
+				if _, err := t.CheckHealth(ctx, &client.CheckHealthRequest{}); err == nil {
+					o.pulse.beat()
+				}
 			}
 			return err
 		})

@@ -211,7 +211,7 @@ func stepLoads(live []operation.Live) []stepLoad {
 
 // head gives an operation of which the viewer may see something.
 func (s *Server) head(c *call, id operation.ID) (operation.Detail, error) {
-	d, err := s.o.Store.Head(c.Context(), id)
+	d, err := s.o.Store.OperationHead(c.Context(), id)
 	if err == nil && len(c.viewer.sites) > 0 && !slices.ContainsFunc(d.Sites, c.viewer.allows) {
 		return d, fault.New(fault.NotFound, "there is no operation %s in your sites", id)
 	}

@@ -14,8 +14,8 @@ import (
 // Errors carry a fault code: NotFound, StoreAway; anything else is shown as a failure of the page.
 type Store interface {
 	ListOperations(ctx context.Context, f operation.Filter) ([]operation.Summary, error)
-	// Head gives an operation without its runs.
-	Head(ctx context.Context, id operation.ID) (operation.Detail, error)
+	// OperationHead gives an operation without its runs.
+	OperationHead(ctx context.Context, id operation.ID) (operation.Detail, error)
 	// ListRuns gives runs without evidence; more tells that the limit cut the list.
 	ListRuns(ctx context.Context, f operation.RunFilter) (runs []operation.RunRow, more bool, err error)
 	// GetRun gives one run with its steps, writes, evidence and attempts.

@@ -65,6 +65,8 @@ func Run(t *testing.T, h Harness) {
 		{"RackRefuses", testRackRefuses},
 		{"SameSerial", testSameSerial},
 		{"WasActive", testWasActive},
+		{"Allocate", testAllocate},
+		{"AllocateRefuses", testAllocateRefuses},
 		{"SetStatus", testSetStatus},
 		{"SetStatusRefuses", testSetStatusRefuses},
 		{"SetStatusBesidesOtherEdits", testSetStatusEdits},

@@ -34,11 +34,7 @@ func (c *Client) WasActive(ctx context.Context, id asset.ID, since time.Time) (b
 	rows, err := listAll[changeRecord](ctx, c, "changelog of device "+id.String(), filter, func(ctx context.Context, offset int32) (*http.Response, error) {
 		// go-netbox has no such list: it moved to core with NetBox 4.1.
 		path := fmt.Sprintf("/api/core/object-changes/?ordering=id&limit=%d&offset=%d&fields=time,prechange_data,postchange_data", pageSize, offset)
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
-		if err != nil {
-			return nil, err
-		}
-		return c.http.Do(req)
+		return c.request(http.MethodGet, path, nil)(ctx)
 	})
 	if err != nil {
 		return false, err

@@ -148,7 +148,7 @@ func customFields(raw map[string]json.RawMessage) map[string]string {
 		var t text
 		switch {
 		case string(v) == "null":
-			continue
+			out[name] = ""
 		case len(v) > 0 && v[0] == '{' && json.Unmarshal(v, &o) == nil && o.Value != nil:
 			out[name] = string(*o.Value)
 		case len(v) > 0 && v[0] == '{' && o.Display != nil:

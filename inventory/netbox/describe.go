@@ -158,11 +158,28 @@ func (d *description) pools(ctx context.Context) error {
 // pool lists the active prefixes with the primary role that are scoped to the site itself. A prefix
 // that is scoped to a room of the site is not for every machine there, and is left out.
 func (c *Client) pool(ctx context.Context, site inventory.Named) ([]netip.Prefix, error) {
-	records, err := listAll[struct {
-		Prefix text   `json:"prefix"`
-		Status choice `json:"status"`
-		Scope  text   `json:"scope_type"`
-	}](ctx, c, "read the "+c.primaryRole+" prefixes of site "+site.Slug, url.Values{
+	records, err := c.poolRecords(ctx, site)
+	var out []netip.Prefix
+	for _, r := range records {
+		if p, bad := netip.ParsePrefix(string(r.Prefix)); bad == nil && r.usable() {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return out, err
+}
+
+type poolRecord struct {
+	ID     int64  `json:"id"`
+	Prefix text   `json:"prefix"`
+	Status choice `json:"status"`
+	Scope  text   `json:"scope_type"`
+}
+
+func (r poolRecord) usable() bool { return r.Status == "active" && r.Scope == "dcim.site" }
+
+func (c *Client) poolRecords(ctx context.Context, site inventory.Named) ([]poolRecord, error) {
+	records, err := listAll[poolRecord](ctx, c, "read the "+c.primaryRole+" prefixes of site "+site.Slug, url.Values{
 		"fields": {"id,prefix,status,scope_type"}, "role": {c.primaryRole}, "site_id": {asset.ID(site.ID).String()},
 	}, func(ctx context.Context, offset int32) (*http.Response, error) {
 		_, resp, err := c.api.IpamAPI.IpamPrefixesList(ctx).Limit(pageSize).Offset(offset).Ordering("id").Execute()
@@ -172,14 +189,7 @@ func (c *Client) pool(ctx context.Context, site inventory.Named) ([]netip.Prefix
 	if errors.As(err, &e) && errors.Is(e, inventory.ErrRejected) && strings.HasPrefix(e.Detail, `{"role":`) {
 		return nil, nil // NetBox has no such role yet, hence no such prefix
 	}
-	var out []netip.Prefix
-	for _, r := range records {
-		if p, bad := netip.ParsePrefix(string(r.Prefix)); bad == nil && r.Status == "active" && r.Scope == "dcim.site" {
-			out = append(out, p)
-		}
-	}
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return out, err
+	return records, err
 }
 
 // byDevice lists what belongs to devices, in batches of device IDs.

@@ -73,7 +73,7 @@ func TestDecodeTolerates(t *testing.T) {
 		{"an address without a length", `{"id":1,"oob_ip":{"id":5,"address":"10.0.0.1"}}`, inventory.Device{ID: 1, OOBID: 5}},
 		{"custom fields of all kinds", `{"id":1,"custom_fields":{"text":"a","number":1.5,"yes":true,"none":null,"empty":"",
 			"select":{"value":"x","label":"X"},"plain_select":"x","object":{"id":3,"display":"sw-1","url":"u"},"list":["a", "b"],"json":{"k": 1}}}`,
-			inventory.Device{ID: 1, Custom: map[string]string{"text": "a", "number": "1.5", "yes": "true", "empty": "", "select": "x", "plain_select": "x",
+			inventory.Device{ID: 1, Custom: map[string]string{"text": "a", "number": "1.5", "yes": "true", "empty": "", "none": "", "select": "x", "plain_select": "x",
 				"object": "sw-1", "list": `["a","b"]`, "json": `{"k":1}`}}},
 		{"tags and time", `{"id":1,"tags":[{"slug":"b"},{"slug":"a"}],"last_updated":"2026-11-23T15:31:26.869173Z"}`,
 			inventory.Device{ID: 1, Tags: []string{"a", "b"}, Updated: time.Date(2026, 11, 23, 15, 31, 26, 869173000, time.UTC)}},

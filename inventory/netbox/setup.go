@@ -1,7 +1,6 @@
 package netbox
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -74,6 +73,16 @@ func permissions(user int64) []need {
 			"description": "Cagenut moves devices through the lifecycle", "enabled": true,
 			"object_types": []string{"dcim.device"}, "actions": []string{"change"}, "users": []int64{user},
 			"constraints": map[string]any{"status__in": statuses},
+		}, same: []string{"enabled", "constraints"}, has: []string{"object_types", "actions", "users"}},
+		{kind: "permission", name: "cagenut write addresses", path: "users/permissions/", body: map[string]any{
+			"description": "Cagenut allocates machines' primary addresses and names them", "enabled": true,
+			"object_types": []string{"ipam.ipaddress"}, "actions": []string{"add", "change"}, "users": []int64{user},
+			"constraints": map[string]any{"assigned_object_id__isnull": false},
+		}, same: []string{"enabled", "constraints"}, has: []string{"object_types", "actions", "users"}},
+		{kind: "permission", name: "cagenut release addresses", path: "users/permissions/", body: map[string]any{
+			"description": "Cagenut takes back addresses that it allocated, and no others", "enabled": true,
+			"object_types": []string{"ipam.ipaddress"}, "actions": []string{"delete"}, "users": []int64{user},
+			"constraints": map[string]any{"custom_field_data__" + OperationField + "__startswith": "op_"},
 		}, same: []string{"enabled", "constraints"}, has: []string{"object_types", "actions", "users"}},
 	}
 }
@@ -172,18 +181,7 @@ func (c *Client) fulfil(ctx context.Context, n need, apply bool) (inventory.Setu
 // post creates one object. go-netbox cannot: the event rules and permissions that it knows are those
 // of NetBox 4.0.
 func (c *Client) post(ctx context.Context, op, path string, body, out any) error {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return &inventory.Error{Kind: inventory.ErrInvalid, Op: op, Err: err}
-	}
-	return c.send(ctx, op, &call{}, out, func(ctx context.Context) (*http.Response, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(b))
-		if err != nil {
-			return nil, err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		return c.http.Do(req)
-	})
+	return c.send(ctx, op, &call{}, out, c.request(http.MethodPost, path, body))
 }
 
 // difference tells in which needed fields an existing object differs; empty when in none.

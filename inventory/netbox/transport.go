@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -156,13 +157,29 @@ func (c *Client) get(ctx context.Context, op, path string, out any) error {
 
 // ask sends a request that changes nothing.
 func (c *Client) ask(ctx context.Context, method, op, path string, out any) error {
-	return c.send(ctx, op, &call{}, out, func(ctx context.Context) (*http.Response, error) {
-		req, err := http.NewRequestWithContext(ctx, method, c.base+path, nil)
+	return c.send(ctx, op, &call{}, out, c.request(method, path, nil))
+}
+
+// request makes one that go-netbox cannot: its models are those of NetBox 4.0. body is sent as JSON.
+func (c *Client) request(method, path string, body any) func(context.Context) (*http.Response, error) {
+	return func(ctx context.Context) (*http.Response, error) {
+		var payload io.Reader
+		if body != nil {
+			raw, err := json.Marshal(body)
+			if err != nil {
+				return nil, err
+			}
+			payload = bytes.NewReader(raw)
+		}
+		req, err := http.NewRequestWithContext(ctx, method, c.base+path, payload)
 		if err != nil {
 			return nil, err
 		}
+		if body != nil {
+			req.Header.Set("Content-Type", "application/json")
+		}
 		return c.http.Do(req)
-	})
+	}
 }
 
 func noAnswer(ctx context.Context, op string, err error) error {

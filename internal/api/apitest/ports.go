@@ -356,3 +356,13 @@ func TwoSteps(f plan.Facts, p profile.Profile, _ []operation.FirmwareFile, until
 				plan.Write{System: "netbox", Object: "device " + f.Asset.Name, Field: "status", Before: string(f.Status), After: "staged"}),
 		}, Reads: []plan.Read{}}, nil
 }
+
+// Allocate is not for the API.
+func (f *Fleet) Allocate(context.Context, inventory.Allocation) (netip.Prefix, []plan.Write, error) {
+	return netip.Prefix{}, nil, &inventory.Error{Kind: inventory.ErrInvalid, Op: "allocate", Detail: "the API allocates nothing"}
+}
+
+// Release is not for the API either.
+func (f *Fleet) Release(context.Context, asset.ID, string) ([]plan.Write, error) {
+	return nil, &inventory.Error{Kind: inventory.ErrInvalid, Op: "release", Detail: "the API releases nothing"}
+}

@@ -92,11 +92,26 @@ func (t *tx) covers(k *kind, action string, o *object) bool {
 	return false
 }
 
-// satisfied checks one set of constraints: field or field__in, all of which must hold. A lookup that
-// the server does not know covers nothing.
+// satisfied checks one set of constraints, all of which must hold: field, field__in, field__isnull, and
+// __startswith of custom fields. A lookup that the server does not know covers nothing.
 func satisfied(set any, o *object) bool {
 	constraints, _ := set.(map[string]any)
 	for name, want := range constraints {
+		if field, is := strings.CutSuffix(name, "__isnull"); is {
+			if have, known := o.Data[field]; !known || (have == nil) != (want == true) {
+				return false
+			}
+			continue
+		}
+		if custom, is := strings.CutPrefix(name, "custom_field_data__"); is {
+			field, prefix := strings.CutSuffix(custom, "__startswith")
+			values, _ := o.Data["custom_fields"].(map[string]any)
+			have, _ := values[field].(string)
+			if start, _ := want.(string); !prefix || start == "" || !strings.HasPrefix(have, start) {
+				return false
+			}
+			continue
+		}
 		field, in := strings.CutSuffix(name, "__in")
 		if have, known := o.Data[field]; !known || (in && !contains(want, fmt.Sprint(have))) || (!in && have != want) {
 			return false

@@ -324,6 +324,13 @@ func (t *tx) delete(k *kind, o *object, message string) answer {
 			}
 		}
 	}
+	if k.model == "ipam.ipaddress" { // a device loses it without a row of its own in the changelog
+		for _, name := range []string{"primary_ip4", "primary_ip6", "oob_ip"} {
+			for _, d := range t.whose("dcim/devices/", name, o.ID) {
+				t.edit(d.Kind, d.ID).Data[name] = nil
+			}
+		}
+	}
 	var holders []string
 	for path, other := range t.state.kinds {
 		for _, f := range other.fields {

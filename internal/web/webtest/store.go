@@ -113,8 +113,8 @@ func (m *Memory) operation(id operation.ID) (operation.Detail, error) {
 	return operation.Detail{}, fault.New(fault.NotFound, "there is no operation %s", id)
 }
 
-// Head gives an operation without its runs.
-func (m *Memory) Head(_ context.Context, id operation.ID) (operation.Detail, error) {
+// OperationHead gives an operation without its runs.
+func (m *Memory) OperationHead(_ context.Context, id operation.ID) (operation.Detail, error) {
 	unlock, err := m.lock()
 	defer unlock()
 	if err != nil {

@@ -23,7 +23,7 @@ func TestSetupFromNothing(t *testing.T) {
 	fresh(t)
 	for path, names := range map[string][]string{
 		"extras/event-rules/": {"cagenut"}, "extras/webhooks/": {"cagenut"}, "extras/tags/": {"cagenut"},
-		"extras/custom-fields/": {"cagenut_operation"}, "users/permissions/": {"cagenut read", "cagenut write status"},
+		"extras/custom-fields/": {"cagenut_operation"}, "users/permissions/": {"cagenut read", "cagenut write status", "cagenut write addresses", "cagenut release addresses"},
 	} {
 		for _, name := range names {
 			var there struct{ Results []struct{ ID int64 } }
@@ -61,7 +61,8 @@ func TestSetupFromNothing(t *testing.T) {
 		}
 		want := map[string]string{
 			"custom field cagenut_operation": step.state, "tag cagenut": step.state, "permission cagenut read": step.state,
-			"permission cagenut write status": step.state, "webhook cagenut": step.state, "event rule cagenut": step.state,
+			"permission cagenut write status":    step.state,
+			"permission cagenut write addresses": step.state, "permission cagenut release addresses": step.state, "webhook cagenut": step.state, "event rule cagenut": step.state,
 		}
 		got := map[string]string{}
 		for _, i := range items {

@@ -1,0 +1,67 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
+	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/inventory"
+)
+
+// addresses gives the machine a primary address of each pool and its DNS name, or takes back what this
+// operation took when the step is undone. It needs no handle: what is made carries the operation's ID,
+// so a call that is repeated finds it.
+func (a *Central) addresses(ctx context.Context, c Call) (Result, error) {
+	want, err := plan.Decode[plan.WantAddresses](c.Step)
+	if err != nil {
+		return Result{}, err
+	}
+	device, err := a.Inventory.Device(ctx, c.Asset.ID)
+	if err != nil {
+		return Result{}, err
+	}
+	if !asset.SameSerial(device.Serial, c.Asset.Serial) {
+		return Result{}, fault.New(fault.Drift, "NetBox now has serial %q for %s, the plan was made for %q", device.Serial, c.Asset.Name, c.Asset.Serial)
+	}
+	if c.Undo {
+		writes, err := a.Inventory.Release(ctx, c.Asset.ID, string(c.Operation))
+		if err != nil {
+			return Result{}, err
+		}
+		return Result{Done: &Done{Changed: len(writes) > 0, Writes: writes, Summary: fmt.Sprintf("%d values given back", len(writes))}}, nil
+	}
+	done := &Done{}
+	var addresses []string
+	for _, text := range want.Pools {
+		pool, err := netip.ParsePrefix(text)
+		if err != nil {
+			return Result{}, fault.Wrap(err, fault.Invalid, "step addresses: pool %q: %v", text, err)
+		}
+		address, writes, err := a.Inventory.Allocate(ctx, inventory.Allocation{
+			Device: c.Asset.ID, Interface: want.Interface, Pool: pool, DNSName: want.DNSName, Operation: string(c.Operation),
+		})
+		done.Writes = append(done.Writes, writes...)
+		if err != nil {
+			// What was written is found again, and told, by the call that succeeds.
+			return Result{}, err
+		}
+		addresses = append(addresses, address.String())
+	}
+	done.Changed = len(done.Writes) > 0
+	done.Summary = strings.Join(addresses, ", ")
+	if want.DNSName != "" {
+		done.Summary += " as " + want.DNSName
+	}
+	data, err := json.Marshal(map[string]any{"interface": want.Interface, "addresses": addresses, "dns_name": want.DNSName})
+	if err != nil {
+		return Result{}, fmt.Errorf("addresses: encode: %w", err)
+	}
+	done.Evidence = []operation.Evidence{{Kind: "addresses", Title: "Addresses as NetBox has them", Data: data}}
+	return Result{Done: done}, nil
+}
