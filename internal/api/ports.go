@@ -16,6 +16,8 @@ import (
 // Store is what the API needs of PostgreSQL. Errors carry a fault code: NotFound, Locked, Conflict,
 // StoreAway; anything else is shown as Internal.
 type Store interface {
+	BootStore
+
 	// CreateOperation stores a request, its queued runs, its approval, its audit row and its outbox
 	// row in one transaction. When the actor used the key before, it gives that operation and false.
 	// A machine that another operation holds is fault.Locked with the holder, and nothing is stored.

@@ -45,7 +45,7 @@ func (s *Server) routes() []route {
 		get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	)
 	limit := param{in: "query", name: "limit", about: "at most so many"}
-	return []route{
+	return append([]route{
 		{method: get, path: "/healthz", quiet: true, handle: s.healthz, summary: "The process lives", status: 200, answer: map[string]string{}},
 		{method: get, path: "/readyz", quiet: true, handle: s.readyz, summary: "The server can do its work; 503 names what fails", status: 200, answer: map[string]string{}},
 		{method: get, path: "/openapi.json", quiet: true, handle: s.openapiJSON, summary: "This document", status: 200, answers: "application/json"},
@@ -109,7 +109,7 @@ func (s *Server) routes() []route {
 		{method: post, path: "/v1/worker/secrets/candidates", role: worker, handle: s.secretCandidates, summary: "Logins worth trying on a BMC of the worker's site that an operation holds", body: wire.SecretRequest{}, status: 200, answer: []wire.Candidate{}},
 		{method: post, path: "/v1/worker/secrets/propose", role: worker, handle: s.secretPropose, summary: "Make a new password durable as pending, and answer it", body: wire.SecretRequest{}, status: 200, answer: wire.Candidate{}},
 		{method: post, path: "/v1/worker/secrets/promote", role: worker, handle: s.secretPromote, summary: "The pending password is now the BMC's", body: wire.SecretRequest{}, status: 204},
-	}
+	}, s.bootRoutes()...)
 }
 
 func (s *Server) openapiJSON(w http.ResponseWriter, _ *call) error {

@@ -56,6 +56,12 @@ var rules = []rule{
 		allow: []string{"./internal/asset", "./internal/profile", "./internal/netconf"},
 	},
 	{
+		why:   "what machines reach knows the API through an interface only",
+		from:  []string{"internal/boot"},
+		to:    []string{"./...", "os", "os/...", "database/...", "go.temporal.io/...", "github.com/jackc/..."},
+		allow: []string{"./templates", "./internal/operation", "./internal/asset", "./internal/fault"},
+	},
+	{
 		why:  "2: workflows order steps and touch nothing outside",
 		from: []string{"workflows"},
 		to:   append([]string{"net/http", "os", "github.com/jackc/...", "./internal/api/...", "./internal/web", "./internal/cli", "./internal/sim/...", "./internal/devstack/..."}, adapters...),

@@ -160,6 +160,7 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 		return sim.Run(ctx, sim.Options{
 			Dir: s.path("box"), Machines: machines, Port: s.set.BMCPort, Admin: s.set.BoxAdmin,
 			Speed: s.set.Speed, Latency: s.set.Latency, Logger: s.log, Faults: rules,
+			BootURL: "http://" + s.set.Serve,
 		}, func(*sim.Box) { ready() })
 	})
 	return g.Wait()

@@ -45,7 +45,7 @@ type settings struct {
 	NetBox        string  `json:"netbox"` // host:port
 	NetBoxAdmin   string  `json:"netbox_admin_token"`
 	API           string  `json:"api"`
-	Serve         string  `json:"serve"` // firmware to BMCs
+	Serve         string  `json:"serve"` // firmware to BMCs, and what machines boot
 	BoxAdmin      string  `json:"box_admin"`
 	BMCPort       int     `json:"bmc_port"`
 	TemporalPorts [4]int  `json:"temporal_ports"`

@@ -68,6 +68,11 @@ const (
 	OutsidePlan      Code = "outside_plan"      // a write that the plan does not allow
 	Drift            Code = "drift"             // the world is not what the plan read
 	Aborted          Code = "aborted"           // an operator ended it
+	WrongMachine     Code = "wrong_machine"     // a booting machine is not the one that is meant
+	BootUsed         Code = "boot_used"         // a boot record, and with it its token, was closed
+	BootExpired      Code = "boot_expired"      // a boot record's time is over
+	BootClaimed      Code = "boot_claimed"      // another machine has claimed the boot record
+	ForeignSite      Code = "foreign_site"      // the machine belongs to a site that the worker does not serve
 	Internal         Code = "internal"          // a defect of Cagenut
 )
 
@@ -122,6 +127,11 @@ var table = map[Code]entry{
 	OutsidePlan:      {Wait, "make a new plan: " + replan},
 	Drift:            {Wait, "make a new plan from what is now in NetBox: " + replan},
 	Aborted:          {Wait, "install again"},
+	WrongMachine:     {Wait, "compare MAC and serial of the machine with NetBox, and where its cables go, then retry"},
+	BootUsed:         {Refuse, "boot the machine from its disk; an operator's retry makes a new one-time URL"},
+	BootExpired:      {Refuse, "`cagenut op retry` makes a new one-time URL"},
+	BootClaimed:      {Wait, "find out which two machines booted with the same MAC, then retry"},
+	ForeignSite:      {Refuse, "look in NetBox at which site the device is, and which worker serves that network"},
 	Internal:         {Wait, "report it with the operation's ID"},
 }
 

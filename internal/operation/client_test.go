@@ -3,6 +3,7 @@ package operation_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -22,6 +23,7 @@ import (
 type frontend struct {
 	started []client.StartWorkflowOptions
 	updates []client.UpdateWorkflowOptions
+	signals []string
 	err     error // of the call
 	result  error // of the Update
 }
@@ -34,6 +36,11 @@ func (f *frontend) ExecuteWorkflow(_ context.Context, o client.StartWorkflowOpti
 func (f *frontend) UpdateWorkflow(_ context.Context, o client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
 	f.updates = append(f.updates, o)
 	return handle{f.result}, f.err
+}
+
+func (f *frontend) SignalWorkflow(_ context.Context, workflowID, _, name string, arg any) error {
+	f.signals = append(f.signals, fmt.Sprintf("%s %s %+v", workflowID, name, arg))
+	return f.err
 }
 
 type handle struct{ err error }
@@ -211,5 +218,29 @@ func TestEncrypted(t *testing.T) {
 	}
 	if _, _, err := operation.Encrypted([]byte("short")); err == nil {
 		t.Error("a key of 5 bytes was taken")
+	}
+}
+
+func TestTell(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		gone bool
+		want fault.Code
+	}{
+		{"heard", nil, false, ""},
+		{"nothing runs there", serviceerror.NewNotFound("x"), true, ""},
+		{"no namespace", serviceerror.NewNamespaceNotFound("x"), false, fault.EngineAway},
+		{"away", serviceerror.NewUnavailable("x"), false, fault.EngineAway},
+	} {
+		f := &frontend{err: c.err}
+		gone, err := operation.NewClient(f).Tell(t.Context(), operation.Signal{Asset: 7, Reached: operation.Reached{Operation: id, Sequence: 3, Stage: "early"}})
+		var got fault.Code
+		if err != nil {
+			got = fault.From(err).Code
+		}
+		if gone != c.gone || got != c.want || len(f.signals) != 1 || !strings.HasPrefix(f.signals[0], "asset/7 reached ") {
+			t.Errorf("%s: gone=%v, %v, %q", c.name, gone, err, f.signals)
+		}
 	}
 }

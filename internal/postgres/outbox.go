@@ -21,13 +21,19 @@ const outboxChannel = "cagenut_outbox"
 type OutboxItem struct {
 	ID        int64
 	Kind      string
-	Key       string // of the effect: for OutboxStart the workflow ID
+	Key       string // of the effect: for OutboxStart the workflow ID, for OutboxSignal the run's and the event's
 	Operation operation.ID
 	Payload   json.RawMessage
 	Attempts  int // before this one
 }
 
-// Relay sends what stands in the outbox, at least once: Start must treat "it runs already" under
+// Gone is what Relay.Start returns when nobody is left to send an item to: that is success, and why
+// stays in the item's row.
+type Gone struct{ Why string }
+
+func (g Gone) Error() string { return g.Why }
+
+// Relay sends what stands in the outbox, at least once: Start must treat "it was sent already" under
 // the item's key as success. Several relays share the work. An item that fails is tried again later
 // and holds up no other.
 type Relay struct {
@@ -126,11 +132,16 @@ func (r *Relay) Once(ctx context.Context) (bool, error) {
 			return err
 		}
 		found = true
+		var nobody Gone
 		startCtx, cancel := context.WithTimeout(ctx, startTimeout)
 		sendErr := r.Start(startCtx, i)
 		cancel()
 		if sendErr == nil {
 			_, err = tx.Exec(ctx, `update outbox set sent = now(), attempts = attempts + 1, last_error = '' where id = $1`, i.ID)
+			return err
+		}
+		if errors.As(sendErr, &nobody) {
+			_, err = tx.Exec(ctx, `update outbox set sent = now(), attempts = attempts + 1, last_error = $2 where id = $1`, i.ID, clean(nobody.Why))
 			return err
 		}
 		if errors.Is(sendErr, context.Canceled) && ctx.Err() != nil {

@@ -101,7 +101,7 @@ func (s *Store) GetOperation(ctx context.Context, id operation.ID) (operation.De
 // startError tells why a queued operation has not been started; nil when nothing is known.
 func (s *Store) startError(ctx context.Context, id operation.ID) (*fault.Error, error) {
 	var last string
-	err := s.pool.QueryRow(ctx, `select last_error from outbox where operation = $1 and sent is null and last_error <> ''
+	err := s.pool.QueryRow(ctx, `select last_error from outbox where operation = $1 and kind = 'start' and sent is null and last_error <> ''
 		order by id limit 1`, id).Scan(&last)
 	if noRows(err) {
 		return nil, nil

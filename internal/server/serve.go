@@ -149,8 +149,12 @@ func listen(ctx context.Context, web *http.Server, l net.Listener, c config.Serv
 	return nil
 }
 
-// startFromOutbox starts what an outbox row asks for. Running already is success.
+// startFromOutbox starts what an outbox row asks for, or tells a run what one says. Running already,
+// and having been told already, are success.
 func startFromOutbox(ctx context.Context, d *Dialer, item postgres.OutboxItem) error {
+	if item.Kind == postgres.OutboxSignal {
+		return signalFromOutbox(ctx, d, item)
+	}
 	if item.Kind != postgres.OutboxStart {
 		return fault.New(fault.Internal, "outbox item %d has kind %q, which this version does not know", item.ID, item.Kind)
 	}

@@ -96,6 +96,12 @@ func TestWithoutTemporalNothingIsStartedAndTheEndIsQuick(t *testing.T) {
 	if err := startFromOutbox(t.Context(), d, outboxStart(`{`)); fault.From(err).Code != fault.Internal {
 		t.Errorf("a broken item: %v", err)
 	}
+	if err := startFromOutbox(t.Context(), d, outboxSignal(`{"asset":1}`)); fault.From(err).Code != fault.EngineAway {
+		t.Errorf("signal while Temporal is away: %v", err)
+	}
+	if err := startFromOutbox(t.Context(), d, outboxSignal(`{}`)); fault.From(err).Code != fault.Internal {
+		t.Errorf("signal to nobody: %v", err)
+	}
 	if _, err := d.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "What to do") {
 		t.Errorf("check: %v", err)
 	}

@@ -90,7 +90,8 @@ func centralWorker(ctx context.Context, c *config.Config, o Options) error {
 		})
 }
 
-// siteWorker runs the steps that touch the BMCs of one site, and serves them firmware.
+// siteWorker runs the steps that touch the BMCs of one site, serves them firmware, and serves machines
+// what they boot.
 func siteWorker(ctx context.Context, c *config.Config, slug string, o Options) error {
 	if err := c.Need("cagenut worker --site", "worker.url", "worker.token_file"); err != nil {
 		return err
@@ -127,11 +128,15 @@ func siteWorker(ctx context.Context, c *config.Config, slug string, o Options) e
 		Poll: 5 * time.Second / time.Duration(max(o.Faster, 1)), Faster: o.Faster}
 	g, ctx := errgroup.WithContext(ctx)
 	if site.Serve != "" {
+		handler, err := siteHandler(images.Handler(), door, site.ServeURL, o.Log)
+		if err != nil {
+			return err
+		}
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", site.Serve)
 		if err != nil {
 			return fault.Wrap(err, fault.Invalid, "sites.%s.serve: %v", slug, err)
 		}
-		g.Go(func() error { return serveUntil(ctx, l, images.Handler()) })
+		g.Go(func() error { return serveUntil(ctx, l, handler) })
 	}
 	g.Go(func() error {
 		if err := opener.CleanUp(ctx); err != nil && ctx.Err() == nil {

@@ -41,6 +41,9 @@ type Options struct {
 	Faults *Faults
 	// Fetch downloads firmware images; nil: a client with the system's certificate authorities.
 	Fetch *http.Client
+	// BootURL is the boot service of the site, http(s)://host:port: what a DHCP server would hand out.
+	// Empty: hosts do nothing when they boot.
+	BootURL string
 	// Logger is for what goes wrong with the box itself; nil: slog.Default.
 	Logger *slog.Logger
 }
@@ -114,7 +117,7 @@ func New(o Options) (*Box, error) {
 		if other := addrs[spec.Addr]; other != "" {
 			return nil, fmt.Errorf("sim: machines %s and %s are both at %s", other, spec.Name, spec.Addr)
 		}
-		m := &Machine{spec: spec, f: flavours[spec.Flavour], box: b}
+		m := &Machine{spec: spec, f: flavours[spec.Flavour], box: b, wake: make(chan struct{}, 1), hostClient: hostClientOf(spec.Addr)}
 		if o.AtOnce > 0 {
 			m.slot = make(chan struct{}, o.AtOnce)
 		}
@@ -179,6 +182,11 @@ func (b *Box) Start(ctx context.Context) error {
 			defer m.mu.Unlock()
 			return context.WithValue(ctx, connEpoch{}, m.epoch)
 		})
+	}
+	if b.opts.BootURL != "" {
+		for _, m := range b.machines {
+			b.background(func() { m.hostLoop(b.ctx) })
+		}
 	}
 	context.AfterFunc(ctx, func() {
 		if err := b.Close(); err != nil {

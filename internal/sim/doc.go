@@ -9,6 +9,8 @@
 //   - Machine: one server with its BMC, made from a MachineSpec. Its state (power, firmware, BIOS,
 //     passwords, sessions, tasks) is one struct behind one lock.
 //   - Flavour: how a vendor's BMC differs, as data: resource names, layouts, habits, answer times.
+//   - Host: what runs on a machine: firmware that follows the boot override, the agent, an installer,
+//     the system on its disk (host.go). It needs Options.BootURL.
 //   - Effect: something that really happened to a machine, such as off -> on or a flash. The Journal
 //     holds every mutating request and every effect, so that tests can count them.
 //   - Fault: a rule that spoils answers a number of times. Hold: a rule that keeps the answer of a

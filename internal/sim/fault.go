@@ -29,7 +29,16 @@ const (
 	ActCertificate    = "certificate"     // shows another certificate from now on, and resets
 	ActPowerIgnored   = "power-ignored"   // says yes to a reset and does nothing
 	ActExpiredSession = "expired-session" // forgets the session that asks
-	ActHold           = "hold"            // keeps the answer back until released or the client is gone
+	// Of hosts (host.go). Path is matched with the point of the host's way: dhcp, kernel, agent-claim, a
+	// command's kind, or a stage.
+	ActNoDHCP      = "no-dhcp"       // nobody answers at dhcp
+	ActNoPhoneHome = "no-phone-home" // the kernel comes up, and then nothing
+	ActHostHang    = "host-hang"     // stands still before it reports the point
+	ActHostLost    = "host-lost"     // loses its power then
+	ActWrongMAC    = "wrong-mac"     // says at the point that it has another machine's MAC
+	ActUsedToken   = "used-token"    // uses the one-time URL of the boot before
+
+	ActHold = "hold" // keeps the answer back until released or the client is gone
 )
 
 // Phases of a fault or hold, seen from the request's effect.
@@ -105,6 +114,7 @@ func (f *Fault) check() error {
 			return fmt.Errorf("fault phase after: %s happens before the effect", f.Action)
 		}
 	case ActHang, ActReset, ActHTML, ActMalformed, ActBig, ActHold:
+	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken:
 	default:
 		return fmt.Errorf("fault action %q is unknown", f.Action)
 	}
@@ -173,7 +183,7 @@ func (l *Faults) Take(machine, method, path, phase string) []Fault {
 	for _, f := range l.rules {
 		mutating := method != http.MethodGet && method != http.MethodHead
 		switch {
-		case !f.left(), f.Phase != phase,
+		case !f.left(), f.Phase != phase, f.ofHost(),
 			f.Machine != machine && (f.Machine != "" || machine == NetBox),
 			f.Method != "" && !strings.EqualFold(f.Method, method),
 			!mutating && (f.Mutating || f.Action == ActHold),
@@ -190,6 +200,33 @@ func (l *Faults) Take(machine, method, path, phase string) []Fault {
 		}
 	}
 	return out
+}
+
+// ofHost tells that a rule is about a host, not about its BMC.
+func (f *Fault) ofHost() bool {
+	switch f.Action {
+	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken:
+		return true
+	}
+	return false
+}
+
+// takeHost counts a rule of a host and tells whether it fires at a point of the host's way.
+func (l *Faults) takeHost(machine, action, point string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.rules {
+		switch {
+		case f.Action != action, !f.left(), f.Machine != "" && f.Machine != machine, !f.path.MatchString(point):
+			continue
+		case f.passed < f.Skip:
+			f.passed++
+			continue
+		}
+		f.Fired++
+		return true
+	}
+	return false
 }
 
 // hold keeps a request until somebody releases it; it tells whether the client is still there.

@@ -40,6 +40,13 @@ const (
 	EffectVolumeDeleted   = "volume-deleted"
 	EffectLogCleared      = "log-cleared"
 	EffectAssetTag        = "asset-tag"
+	// Of hosts.
+	EffectNetBoot     = "network-boot"  // Detail: agent, installer, local, or what went wrong
+	EffectErase       = "erase"         // Detail names the disks
+	EffectWrite       = "write"         // a system was put on the disk; Detail is os=, and sha256= of an image
+	EffectOSUp        = "os-up"         // the system on the disk came up, and its first boot was heard
+	EffectAgent       = "agent-command" // the agent took a command; Detail is its kind and ID
+	EffectHostStopped = "host-stopped"  // it hangs, or gave up; Detail says why
 )
 
 // Entry is one line of the journal. It never holds a password or a token.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -99,6 +100,11 @@ type Machine struct {
 	epoch   int
 	cert    *tls.Certificate
 	certGen int
+
+	// Of the host (host.go).
+	wake       chan struct{}
+	cancelHost context.CancelFunc // ends what the host does now; nil: nothing
+	hostClient *http.Client
 }
 
 // Name gives the machine's name.
@@ -219,6 +225,7 @@ func (m *Machine) settle(now time.Time) {
 func (m *Machine) later(t time.Time, d time.Duration, do, arg string) {
 	m.st.Later = append(m.st.Later, later{At: t.Add(m.scaled(d)), Do: do, Arg: arg})
 	m.dirty = true
+	m.wakeHost()
 }
 
 func (m *Machine) scaled(d time.Duration) time.Duration {
@@ -321,6 +328,8 @@ type Summary struct {
 	Tasks       int               `json:"tasks_running"`
 	Away        bool              `json:"bmc_away"`
 	Fingerprint string            `json:"fingerprint"`
+	Host        string            `json:"host,omitempty"` // what runs on it, when that is more than a system
+	Installed   *OnDisk           `json:"installed,omitempty"`
 }
 
 // Summary reads the machine's state.
@@ -337,7 +346,11 @@ func (m *Machine) Summary() Summary {
 		BIOS: cloneMap(st.BIOS), Pending: cloneMap(st.Pending), BootMode: m.f.bootMode(st.BIOS),
 		HostName: st.Manager.HostName, NTP: slices.Clone(st.Manager.NTP), DNS: slices.Clone(st.Manager.DNS),
 		Syslog: st.Manager.Syslog, Media: st.Media, SecureBoot: st.SecureBootNow,
-		Sessions: len(st.Sessions), MaxSessions: st.MaxSessions, Away: m.away(now),
+		Sessions: len(st.Sessions), MaxSessions: st.MaxSessions, Away: m.away(now), Host: st.Host.doing(),
+	}
+	if i := st.Host.Installed; i != nil {
+		s.Installed = &OnDisk{OS: i.OS, Image: i.Image, Disks: slices.Clone(i.Disks), Operation: i.Operation, At: i.At, HostKey: i.HostKey,
+			MinionKey: i.MinionKey, Pending: i.Pending} // without the one-time URL
 	}
 	for _, t := range st.Tasks {
 		if !t.done() {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,13 +93,16 @@ func insertMedia(c *call) *answer {
 	return noContent()
 }
 
-// bareURL is a URL without what may be secret in it: user, password and query.
+// oneTime finds the token of a one-time URL of the boot service.
+var oneTime = regexp.MustCompile(`(/boot/)[A-Za-z0-9_-]{22,}`)
+
+// bareURL is a URL without what may be secret in it: user, password, query and one-time token.
 func bareURL(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" {
 		return ""
 	}
-	return u.Scheme + "://" + u.Host + u.Path
+	return u.Scheme + "://" + u.Host + oneTime.ReplaceAllString(u.Path, "${1}(token)")
 }
 
 // ejectMedia is VirtualMedia.EjectMedia.

@@ -20,9 +20,12 @@ import (
 // boxDir makes the test binary run a box in that folder instead of tests, to be killed.
 const boxDir = "CAGENUT_TEST_BOX_DIR"
 
+// bootURL is the boot service that its hosts ask, when that is set.
+const bootURL = "CAGENUT_TEST_BOOT_URL"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(boxDir); dir != "" {
-		err := sim.Run(context.Background(), sim.Options{Dir: dir, Machines: killed(), Speed: 1}, nil)
+		err := sim.Run(context.Background(), sim.Options{Dir: dir, Machines: killed(), Speed: 1, BootURL: os.Getenv(bootURL)}, nil)
 		os.Stderr.WriteString(err.Error() + "\n")
 		os.Exit(1)
 	}

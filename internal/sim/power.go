@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -58,12 +59,14 @@ func (m *Machine) powerIsOn(t time.Time) {
 }
 
 func (m *Machine) powerIsOff(t time.Time) {
+	m.stopHost()
 	m.st.Power, m.st.Boot, m.st.PostCode = "Off", "None", 0
 	m.effect(t, EffectPowerOff, "")
 	m.log(&m.st, t, "OK", "SystemPowerOff", "The system was powered off.")
 }
 
 func (m *Machine) startBoot(t time.Time) {
+	m.stopHost()
 	m.st.cancel(doBoot)
 	m.st.Boots++
 	m.later(t, timeStage, doBoot, "0")
@@ -86,6 +89,8 @@ func (m *Machine) bootStage(t time.Time, arg string) {
 		}
 	case stageOS:
 		m.effect(t, EffectBoot, m.bootSource())
+		source, _, _ := strings.Cut(m.bootSource(), " ")
+		m.startHost(source, st.Override.URI)
 		if st.Override.Enabled == "Once" {
 			st.Override = override{Target: "None", Enabled: "Disabled", Mode: m.f.bootMode(st.BIOS)}
 		}

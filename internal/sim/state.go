@@ -45,6 +45,7 @@ type state struct {
 	Tasks         []task        `json:"tasks,omitempty"`
 	Volumes       []volume      `json:"volumes,omitempty"`
 	Destinations  []destination `json:"destinations,omitempty"`
+	Host          host          `json:"host,omitzero"`
 }
 
 // later is something that will happen to a machine at a time.

@@ -32,6 +32,7 @@ type MemoryStore struct {
 	histories  map[asset.ID]operation.InstallHistory
 	blobs      map[string]json.RawMessage
 	down       error
+	boots      boots
 	auditDown  error
 
 	// Clock is the store's own.

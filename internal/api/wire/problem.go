@@ -72,6 +72,12 @@ var outcomes = map[fault.Code]outcome{
 	fault.Unsupported:      {http.StatusUnprocessableEntity, ExitRefused},
 	fault.NoSecret:         {http.StatusUnprocessableEntity, ExitRefused},
 
+	fault.WrongMachine: {http.StatusConflict, ExitRefused},
+	fault.BootUsed:     {http.StatusGone, ExitRefused},
+	fault.BootExpired:  {http.StatusGone, ExitRefused},
+	fault.BootClaimed:  {http.StatusConflict, ExitRefused},
+	fault.ForeignSite:  {http.StatusForbidden, ExitRefused},
+
 	fault.PinChanged:     {http.StatusBadGateway, ExitFailure},
 	fault.Untrusted:      {http.StatusBadGateway, ExitFailure},
 	fault.BadCredentials: {http.StatusBadGateway, ExitFailure},

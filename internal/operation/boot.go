@@ -1,0 +1,373 @@
+package operation
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/fault"
+)
+
+// Purpose is what a machine boots for.
+type Purpose string
+
+// The purposes.
+const (
+	ForAgent   Purpose = "agent"   // the agent in RAM
+	ForInstall Purpose = "install" // an installer of an operating system
+)
+
+// BootRecord is why a machine of an operation boots over the network, and what it is given then. An
+// asset has at most one that is open. It holds references and public keys; of its tokens only the
+// SHA-256 is kept anywhere.
+type BootRecord struct {
+	ID        int64     `json:"id"` // given by the store
+	Operation ID        `json:"operation"`
+	Asset     asset.Ref `json:"asset"` // as the plan froze it
+	Purpose   Purpose   `json:"purpose"`
+	Attempt   int       `json:"attempt"` // of the step that opened it
+	// MACs are those of the machine's ports, in NetBox's form. Whoever reports must have one of them.
+	MACs   []string `json:"macs"`
+	Serial string   `json:"serial,omitempty"` // empty: not compared
+	UUID   string   `json:"uuid,omitempty"`   // empty: not compared
+	// Machine is a templates.Machine without its one-time URL, which is completed by the boot service.
+	Machine json.RawMessage `json:"machine"`
+	Stages  []string        `json:"stages,omitempty"` // that the machine reported, in the order in which they came first
+	Opened  time.Time       `json:"opened"`
+	Expires time.Time       `json:"expires"`
+	Revoked time.Time       `json:"revoked,omitzero"` // when it was closed; zero: open
+	Run     State           `json:"run,omitempty"`    // of the run that it belongs to
+	Claimed *BootIdentity   `json:"claimed,omitempty"`
+}
+
+// BootOpen asks to open a record. Its token was made by the caller, who alone knows it.
+type BootOpen struct {
+	Operation ID
+	Asset     asset.ID
+	Purpose   Purpose
+	Attempt   int
+	TokenSum  BootSum
+	MACs      []string
+	Serial    string
+	UUID      string
+	Machine   json.RawMessage
+	At        time.Time
+	Expires   time.Time
+}
+
+// BootSum is the SHA-256 of a one-time token, in hexadecimal.
+type BootSum string
+
+// NewBootToken makes a one-time token of 256 random bits, and what is kept of it.
+func NewBootToken() (string, BootSum, error) {
+	raw := make([]byte, 32)
+	if _, err := rand.Read(raw); err != nil {
+		return "", "", err
+	}
+	token := base64.RawURLEncoding.EncodeToString(raw)
+	return token, SumBootToken(token), nil
+}
+
+// SumBootToken is what is kept of a token.
+func SumBootToken(token string) BootSum {
+	sum := sha256.Sum256([]byte(token))
+	return BootSum(hex.EncodeToString(sum[:]))
+}
+
+// Bytes are the 32 bytes of a sum; false when it is none.
+func (s BootSum) Bytes() ([]byte, bool) {
+	raw, err := hex.DecodeString(string(s))
+	return raw, err == nil && len(raw) == sha256.Size
+}
+
+// BootIdentity is what a machine says of itself. All of it can be made up by whoever has the token:
+// it tells mistakes (another machine on the wrong cable) from the machine that is meant.
+type BootIdentity struct {
+	MACs    []string `json:"macs"`
+	Serials []string `json:"serials,omitempty"` // the system's, the board's: which one people type differs by vendor
+	UUID    string   `json:"uuid,omitempty"`
+}
+
+// nobody are the serial numbers of machines whose vendor did not write any.
+var nobody = []string{"", "0", "0123456789", "none", "not specified", "not applicable", "n/a", "default string", "to be filled by o.e.m.",
+	"system serial number", "chassis serial number", "base board serial number", "unknown", "empty"}
+
+// normal gives an identity in the form in which identities are compared.
+func (i BootIdentity) normal() BootIdentity {
+	out := BootIdentity{UUID: strings.ToLower(strings.TrimSpace(i.UUID))}
+	for _, s := range i.MACs {
+		if mac, ok := asset.NormalMAC(s); ok {
+			out.MACs = append(out.MACs, mac)
+		}
+	}
+	for _, s := range i.Serials {
+		if s = strings.TrimSpace(s); !slices.Contains(nobody, strings.ToLower(s)) {
+			out.Serials = append(out.Serials, s)
+		}
+	}
+	return out
+}
+
+// Prove returns nil when an identity is that of the record's machine, and fault.WrongMachine when it
+// is not. A serial or UUID counts where both sides have one; a MAC always.
+func (b BootRecord) Prove(i BootIdentity) error {
+	i = i.normal()
+	refuse := func(subject, expected, seen string) error {
+		e := fault.New(fault.WrongMachine, "%s is %s, where %s of %s has %s: this is another machine", subject, seen, b.Asset.Name, b.Operation, expected)
+		e.Details = []fault.Item{{Subject: subject, Expected: expected, Seen: seen}}
+		return e
+	}
+	if !slices.ContainsFunc(i.MACs, func(mac string) bool { return slices.Contains(b.MACs, mac) }) {
+		return refuse("mac", strings.Join(b.MACs, ", "), orNone(strings.Join(i.MACs, ", ")))
+	}
+	if b.Serial != "" && len(i.Serials) > 0 && !slices.ContainsFunc(i.Serials, func(s string) bool { return asset.SameSerial(s, b.Serial) }) {
+		return refuse("serial", b.Serial, strings.Join(i.Serials, ", "))
+	}
+	if b.UUID != "" && i.UUID != "" && !strings.EqualFold(b.UUID, i.UUID) {
+		return refuse("uuid", b.UUID, i.UUID)
+	}
+	return nil
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	return s
+}
+
+// Same tells whether two identities are of one machine, as two claims of one token must be.
+func (i BootIdentity) Same(other BootIdentity) bool {
+	i, other = i.normal(), other.normal()
+	share := func(a, b []string) bool {
+		return slices.ContainsFunc(a, func(s string) bool {
+			return slices.ContainsFunc(b, func(t string) bool { return strings.EqualFold(s, t) })
+		})
+	}
+	return share(i.MACs, other.MACs) &&
+		(len(i.Serials) == 0 || len(other.Serials) == 0 || share(i.Serials, other.Serials)) &&
+		(i.UUID == "" || other.UUID == "" || i.UUID == other.UUID)
+}
+
+// Stages that the boot service and the store note by themselves. Machines report those of package
+// templates.
+const (
+	StageAsked   = "asked"         // the machine got a script that boots more than its disk
+	StageFetched = "fetched"       // its installer runs: it fetched its answers
+	StageClaimed = "agent-claimed" // the agent runs on the right machine
+	StageRefused = "refused"       // something was refused: another machine, another claim
+)
+
+// own are the stages that no machine reports.
+var own = []string{StageAsked, StageFetched, StageClaimed, StageRefused}
+
+// OwnStage tells that a stage is noted by us and never taken from a machine.
+func OwnStage(stage string) bool { return slices.Contains(own, stage) }
+
+var stageForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
+
+// ValidStage tells whether a stage can be kept.
+func ValidStage(stage string) bool { return stageForm.MatchString(stage) }
+
+// Answer is what a booting machine is given.
+type Answer string
+
+// The answers.
+const (
+	AnswerLocal   Answer = "local" // boot the disk
+	AnswerAgent   Answer = "agent"
+	AnswerInstall Answer = "install"
+)
+
+// Answer decides what the record's machine boots at a time, and why it is the disk when it is. A
+// machine whose disk an installer has begun to overwrite is never given the installer again: the
+// operator's retry opens another record.
+func (b BootRecord) Answer(now time.Time) (Answer, string) {
+	if err := b.Live(now); err != nil {
+		return AnswerLocal, err.Error()
+	}
+	if b.Run == Waiting { // whoever looks into it wants the machine as it is; a retry opens another record
+		return AnswerLocal, string(b.Operation) + " waits for a person"
+	}
+	past := []string{"installed", "first-boot"}
+	if b.Purpose == ForInstall {
+		past = []string{"partitioned", "installed", "first-boot", "failed"}
+	}
+	for _, stage := range past {
+		if slices.Contains(b.Stages, stage) {
+			return AnswerLocal, "the machine has reported " + stage
+		}
+	}
+	switch b.Purpose {
+	case ForAgent:
+		return AnswerAgent, ""
+	case ForInstall:
+		return AnswerInstall, ""
+	}
+	return AnswerLocal, "purpose " + string(b.Purpose) + " is not known to this version"
+}
+
+// Live returns nil while the record may be used: fault.BootUsed when it was closed or its run has
+// ended, fault.BootExpired when its time is over.
+func (b BootRecord) Live(now time.Time) error {
+	switch {
+	case !b.Revoked.IsZero():
+		return fault.New(fault.BootUsed, "the boot record of %s in %s was closed at %s", b.Asset.Name, b.Operation, b.Revoked.UTC().Format(time.RFC3339))
+	case b.Run.Ended():
+		return fault.New(fault.BootUsed, "%s is %s for %s", b.Operation, b.Run, b.Asset.Name)
+	case !now.Before(b.Expires):
+		return fault.New(fault.BootExpired, "the boot record of %s in %s expired at %s", b.Asset.Name, b.Operation, b.Expires.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// BootEvent is what a machine told, or what happened to its record.
+type BootEvent struct {
+	Boot     int64     `json:"boot"`
+	Sequence int64     `json:"sequence"` // rises over all events of all machines
+	Stage    string    `json:"stage"`
+	Digest   string    `json:"digest"` // DigestOf stage and body
+	Body     []byte    `json:"body"`
+	From     string    `json:"from,omitempty"` // address of the sender
+	At       time.Time `json:"at"`
+}
+
+// Heard answers an event.
+type Heard struct {
+	Sequence int64  `json:"sequence"`
+	Digest   string `json:"digest"`
+	Repeated bool   `json:"repeated"` // it was known already
+}
+
+// DigestOf identifies an event within its record: SHA-256 of stage and body, in hexadecimal.
+func DigestOf(stage string, body []byte) string {
+	h := sha256.New()
+	h.Write([]byte(stage + "\n"))
+	h.Write(body)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// The most that is taken in.
+const (
+	MaxStageBody  = 64 << 10 // of a stage
+	MaxResultBody = 1 << 20  // of an agent's result
+)
+
+// ParseReport reads the lines key=value of a stage's body. A key may stand several times; lines
+// without "=" are left out.
+func ParseReport(body []byte) map[string][]string {
+	out := map[string][]string{}
+	for line := range strings.Lines(string(body)) {
+		if key, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "="); ok {
+			out[key] = append(out[key], value)
+		}
+	}
+	return out
+}
+
+// IdentityOf reads who reports out of a stage's body.
+func IdentityOf(body []byte) BootIdentity {
+	r := ParseReport(body)
+	i := BootIdentity{MACs: r["mac"], Serials: slices.Concat(r["product_serial"], r["board_serial"])}
+	if ids := r["product_uuid"]; len(ids) > 0 {
+		i.UUID = ids[0]
+	}
+	return i
+}
+
+// The kinds of commands that an agent knows. Others are refused by the agent, not by us: it may be newer.
+const (
+	AgentReport     = "report"      // what hardware the machine has
+	AgentBurnIn     = "burn-in"     //
+	AgentDiskLayout = "disk-layout" // erases the disks that Args names
+	AgentWriteImage = "write-image" // writes an image to the disks that Args names
+	AgentReboot     = "reboot"      // the result is sent before
+	AgentStop       = "stop"        // the result is sent, then the machine is switched off
+)
+
+// CommandState is how far an agent's command is.
+type CommandState string
+
+// The states of an agent's command.
+const (
+	CommandQueued  CommandState = "queued"
+	CommandRunning CommandState = "running" // an agent has it
+	CommandDone    CommandState = "done"
+	CommandFailed  CommandState = "failed"
+)
+
+// Ended tells that the command has its result.
+func (s CommandState) Ended() bool { return s == CommandDone || s == CommandFailed }
+
+// AgentCommand is one thing that an agent is to do. Its ID is chosen by who asks: asking again with
+// the same one gives what became of it.
+type AgentCommand struct {
+	ID       string          `json:"id"`
+	Boot     int64           `json:"boot"`
+	Kind     string          `json:"kind"`
+	Args     json.RawMessage `json:"args,omitempty"`
+	State    CommandState    `json:"state"`
+	Progress *Progress       `json:"progress,omitempty"`
+	Result   json.RawMessage `json:"result,omitempty"`
+	Error    string          `json:"error,omitempty"` // why it failed, in the agent's words
+	Queued   time.Time       `json:"queued"`
+	Started  time.Time       `json:"started,omitzero"`
+	Ended    time.Time       `json:"ended,omitzero"`
+}
+
+// Stage is the stage that the command's end is signalled as: its kind, or its kind and -failed.
+func (c AgentCommand) Stage() string {
+	if c.State == CommandFailed {
+		return c.Kind + "-failed"
+	}
+	return c.Kind
+}
+
+// CommandResult is an agent's answer to a command.
+type CommandResult struct {
+	State  CommandState    `json:"state"` // done or failed
+	Result json.RawMessage `json:"result,omitempty"`
+	Error  string          `json:"error,omitempty"`
+}
+
+var (
+	commandID   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	commandKind = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+)
+
+// Check returns fault.Invalid for a command that cannot be queued.
+func (c AgentCommand) Check() error {
+	switch {
+	case !commandID.MatchString(c.ID):
+		return fault.New(fault.Invalid, "agent command %q: use 1 to 128 letters, digits and . _ - as its ID", c.ID)
+	case !commandKind.MatchString(c.Kind):
+		return fault.New(fault.Invalid, "agent command %s: kind %q: use small letters, digits and -", c.ID, c.Kind)
+	case len(c.Args) > MaxResultBody:
+		return fault.New(fault.Invalid, "agent command %s: args have %d bytes, at most %d", c.ID, len(c.Args), MaxResultBody)
+	case len(c.Args) > 0 && !json.Valid(c.Args):
+		return fault.New(fault.Invalid, "agent command %s: args are not JSON", c.ID)
+	}
+	return nil
+}
+
+// Check returns fault.Invalid for a result that cannot be kept.
+func (r CommandResult) Check(id string) error {
+	switch {
+	case !r.State.Ended():
+		return fault.New(fault.Invalid, "result of agent command %s: state %q: use done or failed", id, r.State)
+	case len(r.Result) > MaxResultBody:
+		return fault.New(fault.Invalid, "result of agent command %s has %d bytes, at most %d", id, len(r.Result), MaxResultBody)
+	case len(r.Result) > 0 && !json.Valid(r.Result):
+		return fault.New(fault.Invalid, "result of agent command %s is not JSON", id)
+	case len(r.Error) > 4096:
+		return fault.New(fault.Invalid, "result of agent command %s: its error has %d characters, at most 4096", id, len(r.Error))
+	}
+	return nil
+}
