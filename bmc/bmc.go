@@ -253,7 +253,8 @@ type TaskRef struct {
 type TaskState struct {
 	URI      string   `json:"uri,omitempty"`
 	Name     string   `json:"name,omitempty"`
-	State    string   `json:"state"` // DSP2046 TaskState
+	Target   string   `json:"target,omitempty"` // URI of the request that started it, where the BMC tells
+	State    string   `json:"state"`            // DSP2046 TaskState
 	Done     bool     `json:"done"`
 	OK       bool     `json:"ok"` // meaningful when Done
 	Gone     bool     `json:"gone"`

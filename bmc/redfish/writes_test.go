@@ -533,6 +533,8 @@ func TestTasks(t *testing.T) {
 		{200, `{"TaskState":"Cancelling"}`, bmc.TaskState{State: "Cancelling", Percent: -1}},
 		{200, `{"TaskState":7,"JobState":"CompletedWithErrors"}`, bmc.TaskState{State: "CompletedWithErrors", Done: true, Percent: -1}},
 		{200, `{"TaskState":"SomethingNew","PercentComplete":"ten"}`, bmc.TaskState{State: "SomethingNew", Percent: -1}},
+		{200, `{"Name":"Task 0","TaskState":"Running","Payload":{"TargetUri":"/redfish/v1/UpdateService/update"}}`,
+			bmc.TaskState{Name: "Task 0", Target: "/redfish/v1/UpdateService/update", State: "Running", Percent: -1}},
 		{202, ``, bmc.TaskState{State: "Running", Percent: -1}},
 		{202, `{"TaskState":"Running","PercentComplete":3}`, bmc.TaskState{State: "Running", Percent: 3}},
 		{204, ``, bmc.TaskState{State: "Completed", Done: true, OK: true, Percent: 100}},
