@@ -78,6 +78,10 @@ type Identity struct {
 	// OtherSerials are further serials of the same machine (the board's, the chassis'), so that an
 	// error can say "that is the board's serial".
 	OtherSerials map[string]string `json:"other_serials,omitempty"`
+	// Twins are the Ids of the hosts behind this BMC that the serial does not tell apart, System's among
+	// them: there are several with this serial, or (Serial is "") with none. It is of no use to a reader
+	// of the JSON form.
+	Twins []string `json:"-"`
 }
 
 // Controller is one BMC. Obtain one from a driver, Close it when done: Close logs out.

@@ -24,10 +24,9 @@ func TestSeveralSystems(t *testing.T) {
 	}
 }
 
-// A chassis with four nodes behind one BMC: what is proved, switched and written to is one of them.
-func TestNodes(t *testing.T) {
-	s := newService(t)
-	var nodes []string
+// fourNodes is a service with four nodes in one enclosure: SN-N1 to SN-N4 in SN-BOX.
+func fourNodes(t *testing.T) (s *service, nodes []string) {
+	s = newService(t)
 	for _, n := range []string{"N1", "N2", "N3", "N4"} {
 		path := "/redfish/v1/Systems/" + n
 		nodes = append(nodes, path)
@@ -48,6 +47,12 @@ func TestNodes(t *testing.T) {
 	s.edit("/redfish/v1/Chassis", obj{"Members": links("/redfish/v1/Chassis/Box")})
 	s.edit("/redfish/v1/Chassis/Box", obj{"@odata.type": "#Chassis.v1_9_0.Chassis", "Id": "Box", "SerialNumber": "SN-BOX",
 		"Links": obj{"ComputerSystems": links(nodes...)}})
+	return s, nodes
+}
+
+// A chassis with four nodes behind one BMC: what is proved, switched and written to is one of them.
+func TestNodes(t *testing.T) {
+	s, nodes := fourNodes(t)
 	for name, tt := range map[string]struct {
 		options redfish.Options
 		serial  string // proved
@@ -115,5 +120,62 @@ func TestNodes(t *testing.T) {
 	}
 	if _, err := controllerOf(t, s, redfish.Options{Serial: "SN-N4"}).Identify(t.Context()); !errors.Is(err, bmc.ErrServer) {
 		t.Errorf("Identify() of the dead node: %v, want %v", err, bmc.ErrServer)
+	}
+}
+
+// Nodes without serials of their own stand in one enclosure that has one: its serial says nothing of
+// which node is meant. None is proved, switched or written to until the profile names one, whatever is
+// on or has started its operating system at the moment.
+func TestNodesWithoutSerials(t *testing.T) {
+	for name, tt := range map[string]struct {
+		serials [4]any
+		options redfish.Options
+		proved  string // the node
+		refused string
+	}{
+		"the enclosure's serial": {options: redfish.Options{Serial: "SN-BOX"}, refused: "N1, N2, N3, N4 have no serials of their own"},
+		"some serial":            {options: redfish.Options{Serial: "SN-X"}, refused: "N1, N2, N3, N4 have no serials of their own"},
+		"one serial for all":     {serials: [4]any{"SN-BOX", "SN-BOX", "SN-BOX", "SN-BOX"}, options: redfish.Options{Serial: "sn-box"}, refused: "N1, N2, N3, N4 have the same serial SN-BOX"},
+		"one serial for two":     {serials: [4]any{"A", "B", "B", "C"}, options: redfish.Options{Serial: "B"}, refused: "N2, N3 have the same serial B"},
+		"another than those two": {serials: [4]any{"A", "B", "B", "C"}, options: redfish.Options{Serial: "C"}, proved: "N4"},
+		"one has its own":        {serials: [4]any{nil, nil, "SN-N3", nil}, options: redfish.Options{Serial: "SN-N3"}, proved: "N3"},
+		"named in the profile":   {options: redfish.Options{System: "N2", Serial: "SN-BOX"}, proved: "N2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, nodes := fourNodes(t)
+			for i, node := range nodes {
+				s.edit(node, obj{"SerialNumber": tt.serials[i]})
+			}
+			for on := range nodes { // another each time
+				for i, node := range nodes {
+					s.edit(node, obj{"PowerState": nil, "HostName": nil})
+					if i == on {
+						s.edit(node, obj{"PowerState": "On", "HostName": "srv"})
+					}
+				}
+				s.writes()
+				id, err := controllerOf(t, s, tt.options).Identify(t.Context())
+				werr := controllerOf(t, s, tt.options).SetBIOS(t.Context(), bmc.Attributes{"Node": "new"})
+				if tt.refused != "" {
+					for _, err := range []error{err, werr} {
+						if !errors.Is(err, bmc.ErrRejected) || !strings.Contains(err.Error(), tt.refused) || !strings.Contains(err.Error(), "bmc.system") {
+							t.Errorf("with node %d on: %+v, %v; want it refused with %q", on+1, id, err, tt.refused)
+						}
+					}
+					if w := s.writes(); len(w) > 0 {
+						t.Errorf("wrote %v", w)
+					}
+					continue
+				}
+				if err != nil || !strings.HasSuffix(id.System, "/"+tt.proved) {
+					t.Errorf("with node %d on: proved %+v, %v; want %s", on+1, id, err, tt.proved)
+				}
+				for _, w := range s.writes() {
+					if !strings.Contains(w, "/Systems/"+tt.proved+"/") {
+						t.Errorf("with node %d on: wrote %s; want %s alone", on+1, w, tt.proved)
+					}
+				}
+			}
+		})
 	}
 }
