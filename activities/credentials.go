@@ -80,33 +80,36 @@ func (a *Site) credentials(ctx context.Context, c Call) (Result, error) {
 	return Result{Done: done}, nil
 }
 
-// replacePassword changes the account's password over ctrl and returns a controller that is logged
-// in with the new one.
+// replacePassword changes the account's password over ctrl, since the BMC demands it or it is not this
+// machine's own, and returns a controller that is logged in with the new one. A pending password that
+// logged in is promoted first: the BMC has it, and a new one can only be proposed when none is pending.
 func (a *Site) replacePassword(ctx context.Context, c Call, e bmc.Endpoint, ctrl *login, length int) (*login, error) {
 	account := c.BMC.Account
-	if ctrl.source != SourcePending {
-		length, err := passwordLength(ctx, c, ctrl, length)
-		if err != nil {
+	if ctrl.source == SourcePending {
+		if err := a.Secrets.Promote(ctx, c.Asset, account); err != nil {
 			return nil, err
 		}
-		pending, err := a.Secrets.Propose(ctx, c.Asset, account, length)
-		if err != nil {
-			return nil, err
-		}
-		if err := ctrl.SetPassword(ctx, account, pending.Credentials.Password); err != nil {
-			return nil, err
-		}
-		next, err := a.BMCs.Open(ctx, e, pending.Credentials)
-		if err != nil {
-			return nil, fmt.Errorf("log in as %s with the new password: %w", account, err)
-		}
-		ctrl = &login{Controller: next, source: SourcePending}
 	}
-	if err := a.Secrets.Promote(ctx, c.Asset, account); err != nil {
-		_ = ctrl.Close(ctx)
+	length, err := passwordLength(ctx, c, ctrl, length)
+	if err != nil {
 		return nil, err
 	}
-	return ctrl, nil
+	pending, err := a.Secrets.Propose(ctx, c.Asset, account, length)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctrl.SetPassword(ctx, account, pending.Credentials.Password); err != nil {
+		return nil, err
+	}
+	next, err := a.BMCs.Open(ctx, e, pending.Credentials)
+	if err != nil {
+		return nil, fmt.Errorf("log in as %s with the new password: %w", account, err)
+	}
+	if err := a.Secrets.Promote(ctx, c.Asset, account); err != nil {
+		_ = next.Close(ctx)
+		return nil, err
+	}
+	return &login{Controller: next, source: SourceCurrent}, nil
 }
 
 func passwordWrite(c Call) plan.Write {

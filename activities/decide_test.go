@@ -274,6 +274,8 @@ type slowPower struct {
 	asked       []bmc.PowerAction
 }
 
+func (p *slowPower) Tasks(context.Context) ([]bmc.TaskState, error) { return nil, bmc.ErrUnsupported }
+
 func (p *slowPower) PowerState(context.Context) (bmc.PowerState, error) {
 	s := p.state
 	if p.next != "" {

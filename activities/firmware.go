@@ -194,6 +194,15 @@ func updating(t bmc.TaskState, next plan.Image) bool {
 	if t.Done || t.Gone || t.Waits && next.Reboot != "host" {
 		return false
 	}
+	return isUpdate(t)
+}
+
+// isUpdate tells whether a task installs firmware: by the service that it was asked of where the BMC
+// tells that, since many call their tasks "Task 0", else by its words.
+func isUpdate(t bmc.TaskState) bool {
+	if containsFold(t.Target, "/UpdateService") {
+		return true
+	}
 	for _, word := range []string{"firmware", "update", "flash"} {
 		if containsFold(t.Name, word) {
 			return true
@@ -334,7 +343,7 @@ func (a *Site) flashed(h firmwareHandle) (Result, error) {
 }
 
 func rebootForFirmware(h firmwareHandle) (Result, error) {
-	h.Phase, h.Cycle = "reboot", cycle{}
+	h.Phase, h.Cycle = "reboot", cycle{Task: h.Task.URI}
 	r, err := again(0, h, "rebooting the host to start %s %s", h.Image.Component, h.Image.Version)
 	if err == nil {
 		r.Again.Reboot = true

@@ -78,6 +78,10 @@ type Identity struct {
 	// OtherSerials are further serials of the same machine (the board's, the chassis'), so that an
 	// error can say "that is the board's serial".
 	OtherSerials map[string]string `json:"other_serials,omitempty"`
+	// Twins are the Ids of the hosts behind this BMC that the serial does not tell apart, System's among
+	// them: there are several with this serial, or (Serial is "") with none. It is of no use to a reader
+	// of the JSON form.
+	Twins []string `json:"-"`
 }
 
 // Controller is one BMC. Obtain one from a driver, Close it when done: Close logs out.
@@ -253,7 +257,8 @@ type TaskRef struct {
 type TaskState struct {
 	URI      string   `json:"uri,omitempty"`
 	Name     string   `json:"name,omitempty"`
-	State    string   `json:"state"` // DSP2046 TaskState
+	Target   string   `json:"target,omitempty"` // URI of the request that started it, where the BMC tells
+	State    string   `json:"state"`            // DSP2046 TaskState
 	Done     bool     `json:"done"`
 	OK       bool     `json:"ok"` // meaningful when Done
 	Gone     bool     `json:"gone"`

@@ -282,3 +282,27 @@ func TestValidateNamesFieldValueAndRemedy(t *testing.T) {
 		}
 	}
 }
+
+// The token of a one-time URL is a password, and what a person put before an @ may be one: whatever else
+// is wrong with the URL, the problem shows neither, for problems go into logs and answers.
+func TestValidateShowsNoSecretOfAURL(t *testing.T) {
+	const token = "S3cretT0kenS3cretT0ken"
+	for _, base := range []string{
+		"ftp://boot.example.net/i/" + token, "http://boot.example.net/i/" + token + "/", "http://boot.example.net/i/" + token + "?x=1",
+		"http://boot.example.net/i/x#" + token, "http://u:" + token + "@boot.example.net/i/x", "http://boot.example.net/../" + token,
+		"//" + token, "boot.example.net/" + token, token, "http:/" + token, "http://[::1/" + token, "http://boot.example.net/i/%zz" + token,
+	} {
+		m := machine(t, "debian-uefi-raid-lvm")
+		m.Boot.Base = base
+		if problems := m.Validate(); len(problems) == 0 || strings.Contains(fmt.Sprint(problems), token) {
+			t.Errorf("%s: %v", base, problems)
+		}
+	}
+	for _, proxy := range []string{"http://user:" + token + "@proxy:3128", "http://user:" + token + "@[::1", token + "@proxy"} {
+		m := machine(t, "debian-uefi-raid-lvm")
+		m.Site.Proxy = proxy
+		if problems := m.Validate(); len(problems) != 1 || strings.Contains(fmt.Sprint(problems), token) {
+			t.Errorf("%s: %v", proxy, problems)
+		}
+	}
+}

@@ -91,10 +91,13 @@ func (v *validator) oneOf(field, value string, allowed ...string) {
 	}
 }
 
-func (v *validator) url(field, value, what string) {
+func (v *validator) url(field, value, what string) { v.urlShown(field, value, withoutUser(value), what) }
+
+// urlShown is url for a value that is shown otherwise than it is.
+func (v *validator) urlShown(field, value, shown, what string) {
 	u, err := url.Parse(value)
 	if err != nil || !urlForm.MatchString(value) || u.Hostname() == "" || slices.Contains(strings.Split(u.Path, "/"), "..") {
-		v.bad(field, value, "give "+what+" as http(s)://host/path, without user, query and fragment")
+		v.bad(field, shown, "give "+what+" as http(s)://host/path, without user, query and fragment")
 	}
 }
 
@@ -119,7 +122,7 @@ func (v *validator) disks(m Machine) {
 
 func (v *validator) boot(m Machine) {
 	b := m.Boot
-	v.url("boot.base", b.Base, "the one-time URL")
+	v.urlShown("boot.base", b.Base, redact(b.Base), "the one-time URL")
 	if token := b.Base[strings.LastIndexByte(b.Base, '/')+1:]; len(token) < tokenLength || strings.Contains(token, "%") {
 		v.bad("boot.base", redact(b.Base), fmt.Sprintf("end it with the token, at least %d characters, and no slash", tokenLength))
 	}
@@ -138,8 +141,22 @@ func (v *validator) boot(m Machine) {
 	}
 }
 
-// redact cuts the token off a one-time URL, for messages.
-func redact(base string) string { return base[:strings.LastIndexByte(base, '/')+1] + "..." }
+// redact leaves of a one-time URL, for messages, what is surely not its token.
+func redact(base string) string {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return "(not shown)"
+	}
+	return u.Scheme + "://" + u.Host + "/..."
+}
+
+// withoutUser cuts off what may be a password.
+func withoutUser(address string) string {
+	if at := strings.LastIndexByte(address, '@'); at >= 0 {
+		return "..." + address[at:]
+	}
+	return address
+}
 
 func (v *validator) site(m Machine) {
 	if m.Method() != profile.WriteImage || m.Site.Mirror != "" {

@@ -106,6 +106,9 @@ func (c *Controller) choose(ctx context.Context, systems []object) (object, erro
 	if u, kind := c.unproved(inv); kind != nil {
 		return nil, c.fail(kind, op+": GET "+u.URI, u.Detail)
 	}
+	if err := c.toldApart(op, inv.Identity); err != nil {
+		return nil, err
+	}
 	if id := inv.Identity; c.system == "" && c.serial != "" && len(hosts) > 1 && !strings.EqualFold(id.Serial, strings.TrimSpace(c.serial)) {
 		return nil, c.fail(bmc.ErrRejected, op, "none of "+strings.Join(ids, ", ")+" has the serial "+c.serial)
 	}
@@ -115,6 +118,19 @@ func (c *Controller) choose(ctx context.Context, systems []object) (object, erro
 		}
 	}
 	return nil, c.fail(bmc.ErrMalformed, op, "the BMC lists "+strings.Join(ids, ", ")+", and not "+inv.Identity.System)
+}
+
+// toldApart refuses an identity that several hosts behind the BMC have: by the serial that was asked for
+// nobody knows which of them is meant.
+func (c *Controller) toldApart(op string, id bmc.Identity) error {
+	if c.serial == "" || len(id.Twins) == 0 || id.Serial != "" && !strings.EqualFold(id.Serial, strings.TrimSpace(c.serial)) {
+		return nil
+	}
+	what := "have no serials of their own"
+	if id.Serial != "" {
+		what = "have the same serial " + id.Serial
+	}
+	return c.fail(bmc.ErrRejected, op, strings.Join(id.Twins, ", ")+" "+what+": name one by its Id as bmc.system in the machine's profile")
 }
 
 // managerOf gives the BMC among the system's managers: the one with a network of its own.

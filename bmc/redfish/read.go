@@ -26,6 +26,9 @@ func (c *Controller) Identify(ctx context.Context) (bmc.Identity, error) {
 		}
 		return bmc.Identity{}, c.fail(bmc.ErrRejected, "identify", "there is no system "+c.system+", but "+strings.Join(ids, ", "))
 	}
+	if err := c.toldApart("identify", inv.Identity); err != nil {
+		return bmc.Identity{}, err
+	}
 	return inv.Identity, nil
 }
 

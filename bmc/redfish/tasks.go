@@ -53,7 +53,7 @@ func isTask(o object) bool { return o.has("TaskState") || o.has("JobState") }
 // taskState reads a Task (DSP2046), or a Job that stands in a task's place. States that a vendor
 // made up are understood by their words: what does not sound like an end is running.
 func taskState(o object) bmc.TaskState {
-	s := bmc.TaskState{URI: o.id(), Name: o.str("Name"), State: firstNonEmpty(o.str("TaskState"), o.str("JobState")), Percent: -1}
+	s := bmc.TaskState{URI: o.id(), Name: o.str("Name"), Target: o.str("Payload", "TargetUri"), State: firstNonEmpty(o.str("TaskState"), o.str("JobState")), Percent: -1}
 	if n, ok := o.integer("PercentComplete"); ok {
 		s.Percent = n
 	}
@@ -90,6 +90,9 @@ func (c *Controller) Tasks(ctx context.Context) ([]bmc.TaskState, error) {
 		return nil, c.unsupported("list tasks", "TaskService")
 	}
 	all, err := c.members(ctx, service, "Tasks")
+	if gone(err) {
+		return nil, c.unsupported("list tasks", "collection of tasks")
+	}
 	if err != nil {
 		return nil, err
 	}

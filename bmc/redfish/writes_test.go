@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cagenut/cagenut/bmc"
-	"github.com/cagenut/cagenut/bmc/redfish"
 )
 
 // ask does something twice: the second time everything is so already, and nothing may be sent.
@@ -118,113 +117,6 @@ func TestMedia(t *testing.T) {
 		`PATCH /redfish/v1/Managers/BMC/VirtualMedia/CD {"Image":"http://boot/a.iso","Inserted":true}`)
 	ask(t, s, func() error { return c.EjectMedia(t.Context()) },
 		`PATCH /redfish/v1/Managers/BMC/VirtualMedia/CD {"Image":null,"Inserted":false}`)
-}
-
-func TestSeveralSystems(t *testing.T) {
-	s := newService(t)
-	s.edit("/redfish/v1/Systems", obj{"Members": links("/redfish/v1/Systems/S1", "/redfish/v1/Systems/GPU")})
-	s.edit("/redfish/v1/Systems/GPU", obj{"Id": "GPU", "Name": "System"})
-	c := controller(t, s)
-	// Both have the same Name, so bmclib could not tell them apart.
-	ask(t, s, func() error { return c.SetPower(t.Context(), bmc.PowerActionOn) }, reset+`{"ResetType":"On"}`)
-	s.edit("/redfish/v1/Systems/GPU", obj{"Boot": obj{}, "Actions": obj{"#ComputerSystem.Reset": obj{"target": "/y"}}})
-	if err := controller(t, s).SetPower(t.Context(), bmc.PowerActionOff); !errors.Is(err, bmc.ErrRejected) || !strings.Contains(err.Error(), "S1, GPU") {
-		t.Errorf("two systems and none chosen: %v", err)
-	}
-}
-
-// A chassis with four nodes behind one BMC: what is proved, switched and written to is one of them.
-func TestNodes(t *testing.T) {
-	s := newService(t)
-	var nodes []string
-	for _, n := range []string{"N1", "N2", "N3", "N4"} {
-		path := "/redfish/v1/Systems/" + n
-		nodes = append(nodes, path)
-		s.edit(path, obj{
-			"@odata.type": "#ComputerSystem.v1_20_0.ComputerSystem", "Id": n, "Name": "System", "PowerState": "Off", "SerialNumber": "SN-" + n,
-			"SystemType": "Physical", "BiosVersion": "1", "Boot": obj{"BootSourceOverrideEnabled": "Disabled", "BootSourceOverrideTarget": "None"},
-			"Bios": link(path + "/Bios"), "Links": obj{"ManagedBy": links("/redfish/v1/Managers/BMC"), "Chassis": links("/redfish/v1/Chassis/Box")},
-			"Actions": obj{"#ComputerSystem.Reset": obj{"target": path + "/Actions/ComputerSystem.Reset", "ResetType@Redfish.AllowableValues": []any{"On", "ForceOff"}}},
-		})
-		s.edit(path+"/Bios", obj{"Attributes": obj{"Node": n}})
-		s.hooks["POST "+path+"/Actions/ComputerSystem.Reset"] = func(http.ResponseWriter, obj) bool {
-			s.tree[path]["PowerState"] = "On"
-			return false
-		}
-	}
-	s.edit("/redfish/v1/Systems", obj{"Members": links(nodes...)})
-	s.edit("/redfish/v1/Managers/BMC", obj{"Links": obj{"ManagerForServers": links(nodes...)}})
-	s.edit("/redfish/v1/Chassis", obj{"Members": links("/redfish/v1/Chassis/Box")})
-	s.edit("/redfish/v1/Chassis/Box", obj{"@odata.type": "#Chassis.v1_9_0.Chassis", "Id": "Box", "SerialNumber": "SN-BOX",
-		"Links": obj{"ComputerSystems": links(nodes...)}})
-	for name, tt := range map[string]struct {
-		options redfish.Options
-		serial  string // proved
-		refused string
-	}{
-		"by serial":            {options: redfish.Options{Serial: "sn-n3 "}, serial: "SN-N3"},
-		"by Id":                {options: redfish.Options{System: "N2"}, serial: "SN-N2"},
-		"by Id, not by serial": {options: redfish.Options{System: "N2", Serial: "SN-N3"}, serial: "SN-N2"},
-		"no such serial":       {options: redfish.Options{Serial: "SN-X"}, serial: "SN-N1", refused: "none of N1, N2, N3, N4 has the serial SN-X"},
-		"the chassis' serial":  {options: redfish.Options{Serial: "SN-BOX"}, serial: "SN-N1", refused: "has the serial SN-BOX"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := controllerOf(t, s, tt.options)
-			id, err := c.Identify(t.Context())
-			if err != nil || id.Serial != tt.serial {
-				t.Fatalf("Identify() = %+v, %v; want %s", id, err, tt.serial)
-			}
-			s.writes()
-			err = c.SetPower(t.Context(), bmc.PowerActionOn)
-			if tt.refused != "" {
-				if !errors.Is(err, bmc.ErrRejected) || !strings.Contains(err.Error(), tt.refused) || len(s.writes()) > 0 {
-					t.Errorf("SetPower: %v, want it refused with %q", err, tt.refused)
-				}
-				return
-			}
-			node := strings.TrimPrefix(tt.serial, "SN-")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if w := s.writes(); len(w) > 1 || len(w) == 1 && !strings.HasPrefix(w[0], "POST /redfish/v1/Systems/"+node+"/") {
-				t.Errorf("wrote %v, want node %s alone", w, node)
-			}
-			if b, err := c.BIOS(t.Context()); err != nil || b.Current["Node"] != node {
-				t.Errorf("BIOS of %v, %v; want %s's", b.Current, err, node)
-			}
-			if id.System != "/redfish/v1/Systems/"+node {
-				t.Errorf("proved %q", id.System)
-			}
-		})
-	}
-	for n, node := range nodes {
-		dimm := fmt.Sprintf("DIMM-%d", n+1)
-		s.edit(node, obj{"Memory": link(node + "/Memory")})
-		s.edit(node+"/Memory", obj{"Members": links(node + "/Memory/1")})
-		s.edit(node+"/Memory/1", obj{"@odata.type": "#Memory.v1_9_0.Memory", "Id": "1", "SerialNumber": dimm, "CapacityMiB": 1024})
-	}
-	inv, err := controllerOf(t, s, redfish.Options{Serial: "SN-N3"}).Read(t.Context(), bmc.ScopeHardware)
-	if err != nil || len(inv.Systems) != 1 || inv.Systems[0].ID != "N3" || len(inv.Memory) != 1 || inv.Memory[0].Serial != "DIMM-3" || len(inv.Chassis) != 1 {
-		t.Errorf("Read() of one node: %+v, %v", inv, err)
-	}
-	if inv, err := controllerOf(t, s, redfish.Options{}).Read(t.Context(), bmc.ScopeHardware); err != nil || len(inv.Memory) != 4 {
-		t.Errorf("Read() of the whole BMC: %+v, %v", inv, err)
-	}
-	none := controllerOf(t, s, redfish.Options{System: "N9"})
-	if id, err := none.Identify(t.Context()); !errors.Is(err, bmc.ErrRejected) || !strings.Contains(err.Error(), "no system N9, but N1, N2, N3, N4") {
-		t.Errorf("Identify() of no node = %+v, %v", id, err)
-	}
-	if err := none.SetPower(t.Context(), bmc.PowerActionOn); !errors.Is(err, bmc.ErrRejected) {
-		t.Errorf("SetPower of no node: %v", err)
-	}
-	// Another node that does not answer is no gap in the proof of this one.
-	s.raw["GET /redfish/v1/Systems/N4"] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }
-	if id, err := controllerOf(t, s, redfish.Options{Serial: "SN-N1"}).Identify(t.Context()); err != nil || id.Serial != "SN-N1" {
-		t.Errorf("Identify() beside a dead node = %+v, %v", id, err)
-	}
-	if _, err := controllerOf(t, s, redfish.Options{Serial: "SN-N4"}).Identify(t.Context()); !errors.Is(err, bmc.ErrServer) {
-		t.Errorf("Identify() of the dead node: %v, want %v", err, bmc.ErrServer)
-	}
 }
 
 func TestAccounts(t *testing.T) {
@@ -533,6 +425,8 @@ func TestTasks(t *testing.T) {
 		{200, `{"TaskState":"Cancelling"}`, bmc.TaskState{State: "Cancelling", Percent: -1}},
 		{200, `{"TaskState":7,"JobState":"CompletedWithErrors"}`, bmc.TaskState{State: "CompletedWithErrors", Done: true, Percent: -1}},
 		{200, `{"TaskState":"SomethingNew","PercentComplete":"ten"}`, bmc.TaskState{State: "SomethingNew", Percent: -1}},
+		{200, `{"Name":"Task 0","TaskState":"Running","Payload":{"TargetUri":"/redfish/v1/UpdateService/update"}}`,
+			bmc.TaskState{Name: "Task 0", Target: "/redfish/v1/UpdateService/update", State: "Running", Percent: -1}},
 		{202, ``, bmc.TaskState{State: "Running", Percent: -1}},
 		{202, `{"TaskState":"Running","PercentComplete":3}`, bmc.TaskState{State: "Running", Percent: 3}},
 		{204, ``, bmc.TaskState{State: "Completed", Done: true, OK: true, Percent: 100}},

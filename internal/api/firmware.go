@@ -116,7 +116,8 @@ func (s *Server) verifyFirmware(w http.ResponseWriter, c *call) error {
 }
 
 // removeFirmware takes a file out of the catalogue and then deletes it. Killed in between, the file is
-// left over and nobody is served it; adding or removing it again tidies up.
+// left over and nobody is served it; adding or removing it again tidies up. A file that the catalogue does
+// not have is not found, as it was before, but it is deleted.
 func (s *Server) removeFirmware(w http.ResponseWriter, c *call) error {
 	sum, err := shaOf(c)
 	if err != nil {
@@ -125,11 +126,15 @@ func (s *Server) removeFirmware(w http.ResponseWriter, c *call) error {
 	if err := s.audit(c, "firmware.remove", sum, "", ""); err != nil {
 		return err
 	}
-	if err := s.o.Store.RemoveFirmware(c.Context(), sum); err != nil {
-		return err
+	missing := s.o.Store.RemoveFirmware(c.Context(), sum)
+	if missing != nil && translate(missing).Code != fault.NotFound {
+		return missing
 	}
 	if err := s.o.Firmware.Remove(sum); err != nil {
 		return err
+	}
+	if missing != nil {
+		return missing
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

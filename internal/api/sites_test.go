@@ -98,6 +98,17 @@ func TestFirmware(t *testing.T) {
 	if got, err := admin.VerifyFirmware(ctx); err != nil || len(got) != 1 || got[0].Error != nil {
 		t.Errorf("verify: %+v, %v", got, err)
 	}
+	// Killed after the catalogue forgot the file: asked again, the file goes too.
+	if err := a.Store.RemoveFirmware(ctx, hash); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.RemoveFirmware(ctx, hash); code(err) != fault.NotFound {
+		t.Errorf("removed again: %v", err)
+	}
+	if f, err := a.Files.Open(hash); err == nil {
+		f.Close()
+		t.Error("the file is still there")
+	}
 }
 
 func TestAssetsProfilesSetupAndManifest(t *testing.T) {

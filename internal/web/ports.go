@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"errors"
 
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
@@ -44,30 +43,6 @@ type Inventory interface {
 	Rack(ctx context.Context, site, name string) (inventory.Rack, error)
 }
 
-// inventoryFaults gives the port's errors their codes where a page itself asks the inventory.
-var inventoryFaults = []struct {
-	is   error
-	code fault.Code
-}{
-	{inventory.ErrNotFound, fault.NotFound},
-	{inventory.ErrAmbiguous, fault.Invalid},
-	{inventory.ErrDenied, fault.InventoryDenied},
-	{inventory.ErrMalformed, fault.Malformed},
-	{inventory.ErrServer, fault.InventoryAway},
-	{inventory.ErrUnreachable, fault.InventoryAway},
-	{inventory.ErrInvalid, fault.Invalid},
-}
-
-// translate gives any error its fault. An error that nobody gave a code is Internal.
-func translate(err error) *fault.Error {
-	var f *fault.Error
-	if errors.As(err, &f) {
-		return f
-	}
-	for _, t := range inventoryFaults {
-		if errors.Is(err, t.is) {
-			return fault.Wrap(err, t.code, "%v", err)
-		}
-	}
-	return fault.From(err)
-}
+// translate gives any error its fault: of the ports that pages ask themselves, only the inventory's have
+// errors of their own.
+func translate(err error) *fault.Error { return inventory.Fault(err) }

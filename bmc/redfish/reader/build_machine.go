@@ -233,7 +233,7 @@ func (b *builder) serials(system *bmc.System) map[string]string {
 	}
 	for distance := range 3 {
 		for _, c := range b.inv.Chassis {
-			if chassisDistance(system, c) != distance {
+			if chassisDistance(system, c) != distance || b.shared(c, system) {
 				continue
 			}
 			add("Chassis.SerialNumber", c.Serial)
@@ -241,6 +241,53 @@ func (b *builder) serials(system *bmc.System) map[string]string {
 		}
 	}
 	return candidates
+}
+
+// shared tells whether a chassis may hold another host too, so that its serial does not name this one: on
+// a BMC that serves several, one names a host only when it says that it holds that host, and no other.
+// Where the caller names the system by its Id, the serial of the enclosure proves the enclosure.
+func (b *builder) shared(c bmc.Chassis, system *bmc.System) bool {
+	if system == nil || b.w.opt.System != "" {
+		return false
+	}
+	holds := func(s *bmc.System) bool {
+		return slices.Contains(s.ChassisIDs, c.ID) || slices.Contains(c.Systems, s.ID) || c.ID == s.ID
+	}
+	others := false
+	for _, s := range b.inv.Systems {
+		if s.URI == system.URI || !b.isHost(&s) {
+			continue
+		}
+		if others = true; holds(&s) {
+			return true
+		}
+	}
+	return others && !holds(system)
+}
+
+// isHost tells a system that an operating system runs on from accelerator trays and DPUs.
+func (b *builder) isHost(s *bmc.System) bool {
+	v := b.w.resources[s.URI].v
+	return s.BIOSVersion != "" || v.get("Boot").isObject() && v.get("Actions", "#ComputerSystem.Reset").isObject()
+}
+
+// twins are the hosts that have the serial of this system, or none as it has.
+func (b *builder) twins(system *bmc.System, serial string) []string {
+	if system == nil || b.w.opt.System != "" {
+		return nil
+	}
+	var out []string
+	for _, s := range b.inv.Systems {
+		if s.URI == system.URI {
+			out = append(out, s.ID)
+		} else if other, _ := b.serialOf(b.serials(&s)); b.isHost(&s) && strings.EqualFold(other, serial) {
+			out = append(out, s.ID)
+		}
+	}
+	if len(out) < 2 {
+		return nil
+	}
+	return out
 }
 
 // serialOf is the serial that names the machine, by the fields that the quirks name, best first.
@@ -271,6 +318,7 @@ func (b *builder) identity() {
 	}
 	candidates := b.serials(system)
 	id.Serial, id.SerialSource = b.serialOf(candidates)
+	id.Twins = b.twins(system, id.Serial)
 	for name, serial := range candidates {
 		if serial != id.Serial && (!strings.HasSuffix(name, ".SKU") || slices.Contains(b.w.profile.Identity, name)) {
 			id.OtherSerials[name] = serial
@@ -337,18 +385,22 @@ func (b *builder) chosenSystem() *bmc.System {
 	return &b.inv.Systems[best]
 }
 
-// hostLikeness says how much a system looks like a host. The wanted serial counts more than all else.
+// hostLikeness says how much a system looks like a host. The wanted serial counts more than all else, and
+// what the BMC's own design says more than what may be gone at the next reading. What goes with the host's
+// power, or comes from its operating system, counts for nothing; of equals, the first by path is taken.
 func (b *builder) hostLikeness(s *bmc.System) int {
 	score := 0
-	v := b.w.resources[s.URI].v
-	for _, sign := range []bool{
-		s.BIOSVersion != "", v.get("Boot").isObject(), v.get("Bios").isObject(), s.HostName != "",
-		strings.EqualFold(s.Type, "Physical"), !blank(s.Serial), s.PowerState != "", s.CPUCount > 0, s.MemoryGiB > 0,
-	} {
-		if sign {
-			score++
+	count := func(weight int, signs ...bool) {
+		for _, sign := range signs {
+			if sign {
+				score += weight
+			}
 		}
 	}
+	v := b.w.resources[s.URI].v
+	count(10, v.get("Boot").isObject(), v.get("Bios").isObject(), v.get("Actions", "#ComputerSystem.Reset").isObject(),
+		strings.EqualFold(s.Type, "Physical"))
+	count(1, s.BIOSVersion != "", !blank(s.Serial), s.CPUCount > 0, s.MemoryGiB > 0)
 	if serial, _ := b.serialOf(b.serials(s)); serial != "" && strings.EqualFold(serial, strings.TrimSpace(b.w.opt.Serial)) {
 		score += 100
 	}

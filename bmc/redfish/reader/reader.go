@@ -6,8 +6,8 @@
 //   - Getter: what fetches one path; in production a broker connection, which owns the session, the
 //     TLS pin and the limits on one BMC.
 //   - Walk: following links from the ServiceRoot, each resource once, the important ones first, with
-//     a few requests in flight (walk.go). Which links are wanted depends on the scope (follow.go);
-//     no path of any vendor is known beforehand.
+//     a few requests in flight (walk.go is the queue, visit.go takes an answer in). Which links are
+//     wanted depends on the scope (follow.go); no path of any vendor is known beforehand.
 //   - Resource: one decoded answer, or one member of a collection that was answered expanded.
 //   - Building: turning resources into the inventory by their type (build*.go). What carries a
 //     serial, MAC or version and fits nowhere is collected by a last pass (leftover.go), so that

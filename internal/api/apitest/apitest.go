@@ -29,6 +29,7 @@ type API struct {
 	Safe   *Safe
 	Server *api.Server
 	Clock  *Clock
+	Files  *firmware.Store
 	// MissingFile, when set, is a firmware file that the runbook does not find.
 	MissingFile string
 
@@ -82,6 +83,7 @@ func Start(t testing.TB, machines int) *API {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.Files = files
 	a.Server, err = api.New(api.Options{Store: store, Steerer: a.Runs, Inventory: a.Fleet, Secrets: a.Safe, Firmware: files, Planner: a.plan,
 		Profiles: a.readProfiles, Sites: []string{"ams01", "fra01"}, Window: func(string) int { return 8 },
 		Setup:       inventory.SetupOptions{User: "cagenut", WebhookURL: "https://cagenut.example/v1/netbox/webhook", WebhookKey: HookKey},
