@@ -282,8 +282,12 @@ func writeBIOS(ctx context.Context, ctrl bmc.Controller, diff []plan.Write, stat
 	if err == nil {
 		return open, nil
 	}
-	if !errors.Is(err, bmc.ErrRejected) || len(open) == 1 {
+	named := func(d plan.Write, err error) error { return fmt.Errorf("%s = %s: %w", d.Field, d.After, err) }
+	switch {
+	case !errors.Is(err, bmc.ErrRejected):
 		return nil, err
+	case len(open) == 1:
+		return nil, named(open[0], err)
 	}
 	var taken []plan.Write
 	var refused []error
@@ -292,7 +296,7 @@ func writeBIOS(ctx context.Context, ctrl bmc.Controller, diff []plan.Write, stat
 		case one == nil:
 			taken = append(taken, d)
 		case errors.Is(one, bmc.ErrRejected):
-			refused = append(refused, one)
+			refused = append(refused, named(d, one))
 		default:
 			return nil, one
 		}

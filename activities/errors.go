@@ -10,7 +10,8 @@ import (
 	"github.com/cagenut/cagenut/inventory"
 )
 
-// translations is the one place where the errors of ports become codes. The first match counts.
+// translations is the one place where the errors of ports become codes, but for inventory's, which has its
+// own for the API and the pages too (inventory.Fault). The first match counts.
 var translations = []struct {
 	is   error
 	code fault.Code
@@ -33,15 +34,6 @@ var translations = []struct {
 	{bmc.ErrMalformed, fault.Malformed},
 	{bmc.ErrTooLarge, fault.Malformed},
 	{bmc.ErrUnreachable, fault.Unreachable},
-	{inventory.ErrUnreachable, fault.InventoryAway},
-	{inventory.ErrServer, fault.InventoryAway},
-	{inventory.ErrDenied, fault.InventoryDenied},
-	{inventory.ErrNotFound, fault.NotFound},
-	{inventory.ErrAmbiguous, fault.Invalid},
-	{inventory.ErrConflict, fault.Conflict},
-	{inventory.ErrRejected, fault.Rejected},
-	{inventory.ErrMalformed, fault.Malformed},
-	{inventory.ErrInvalid, fault.Invalid},
 	{context.DeadlineExceeded, fault.Unreachable},
 }
 
@@ -50,6 +42,9 @@ func translate(err error) *fault.Error {
 	var f *fault.Error
 	if errors.As(err, &f) {
 		return f
+	}
+	if e := (*inventory.Error)(nil); errors.As(err, &e) {
+		return inventory.Fault(err)
 	}
 	for _, t := range translations {
 		if errors.Is(err, t.is) {

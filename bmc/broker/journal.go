@@ -160,6 +160,16 @@ func (j *journal) ask(at time.Time, user string) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.held) >= maxSessions {
+		unanswered := 0
+		for _, s := range j.held {
+			if s.uri == "" {
+				unanswered++
+			}
+		}
+		if unanswered == len(j.held) {
+			return 0, &bmc.Error{Kind: bmc.ErrUnreachable, Op: "open a session", Host: j.host,
+				Detail: fmt.Sprintf("it answered none of %d requests for one; each may have made a session that ends by itself", unanswered)}
+		}
 		return 0, &bmc.Error{Kind: bmc.ErrBusy, Op: "open a session", Host: j.host,
 			Detail: fmt.Sprintf("%d sessions of ours are still open there and could not be closed", len(j.held))}
 	}

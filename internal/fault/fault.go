@@ -88,7 +88,7 @@ const replan = "`cagenut op abort` and install again"
 
 var table = map[Code]entry{
 	Invalid:          {Refuse, "correct the value and ask again"},
-	NotFound:         {Refuse, "check the spelling in NetBox: names of devices and racks, slugs of sites"},
+	NotFound:         {Refuse, "check the spelling: NetBox has the names of devices and racks and the slugs of sites, `cagenut op list` the operations"},
 	Locked:           {Refuse, "wait for the operation that holds the machine, or abort it"},
 	Denied:           {Refuse, "ask an administrator for the role or the site"},
 	Unauthenticated:  {Refuse, "run `cagenut login`, or set CAGENUT_TOKEN"},
