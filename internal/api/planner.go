@@ -129,7 +129,9 @@ func (s *Server) gather(ctx context.Context, devices []inventory.Device) ([]cand
 	for i, d := range described {
 		f := d.Facts()
 		f.SameSerial = twins[d.ID]
-		f.Holder = string(holders[d.ID].Operation)
+		if h, held := holders[d.ID]; held {
+			f.Holder = h.Told()
+		}
 		if f.EverActive, f.InstallBegan, err = s.past(ctx, d, histories[d.ID]); err != nil {
 			return nil, err
 		}

@@ -146,6 +146,11 @@ type Holder struct {
 	Account   string    `json:"-"` // of the BMC, as the plan froze it
 }
 
+// Told is the holder as planning tells it.
+func (h Holder) Told() plan.Holder {
+	return plan.Holder{Operation: string(h.Operation), Actor: h.Actor, State: string(h.State), Asset: h.Asset.Name}
+}
+
 // InstallHistory is what our own records tell of an asset's past.
 type InstallHistory struct {
 	EverActive   bool `json:"ever_active"`   // an operation of ours brought it into service

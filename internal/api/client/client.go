@@ -50,6 +50,9 @@ func New(base, token, agent string, h *http.Client) (*Client, error) {
 	if u.Scheme == "http" && token != "" && !isLoopback(u.Hostname()) {
 		return nil, fault.New(fault.Invalid, "API address %q: a token does not travel in plain text; use https://", base)
 	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) { // never said: it may be two tokens
+		return nil, fault.New(fault.Invalid, "the token for %s is none: it holds more than one line, a space or a character that no token has", base)
+	}
 	if h == nil {
 		h = WithRoots(nil)
 	}
