@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cagenut/cagenut/internal/api/wire"
 	"github.com/cagenut/cagenut/internal/asset"
@@ -50,8 +51,8 @@ func New(base, token, agent string, h *http.Client) (*Client, error) {
 	if u.Scheme == "http" && token != "" && !isLoopback(u.Hostname()) {
 		return nil, fault.New(fault.Invalid, "API address %q: a token does not travel in plain text; use https://", base)
 	}
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) { // never said: it may be two tokens
-		return nil, fault.New(fault.Invalid, "the token for %s is none: it holds more than one line, a space or a character that no token has", base)
+	if strings.ContainsFunc(token, unicode.IsControl) { // never said: it may be two tokens
+		return nil, fault.New(fault.Invalid, "the token for %s holds more than one line: give the token alone", base)
 	}
 	if h == nil {
 		h = WithRoots(nil)
