@@ -292,15 +292,13 @@ func runOf(d operation.Detail, ref string) (int, *fault.Error) {
 
 // names tells whether a person may mean this asset.
 func names(a asset.Ref, ref string) bool {
-	if kind, value, said := strings.Cut(ref, ":"); said {
-		switch kind {
-		case "id":
-			return a.ID.String() == value
-		case "name":
-			return strings.EqualFold(a.Name, value)
-		case "serial":
-			return asset.SameSerial(a.Serial, value)
-		}
+	switch kind, value := kindOf(ref); kind {
+	case "id":
+		return a.ID.String() == value
+	case "name":
+		return strings.EqualFold(a.Name, value)
+	case "serial":
+		return asset.SameSerial(a.Serial, value)
 	}
 	return strings.EqualFold(a.Name, ref) || asset.SameSerial(a.Serial, ref) || a.ID.String() == ref
 }

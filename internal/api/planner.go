@@ -37,7 +37,7 @@ func (s *Server) resolve(ctx context.Context, t wire.Targets, caller operation.T
 			return nil, invalid(fmt.Sprintf("names[%d]", i), name, "give a device name")
 		}
 	}
-	devices, err := s.o.Inventory.Find(ctx, inventory.Query{Names: t.Names, IDs: t.IDs, Site: t.Site, Rack: t.Rack})
+	devices, err := s.findTargets(ctx, t)
 	if err != nil {
 		return nil, err
 	}
