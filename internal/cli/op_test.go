@@ -211,3 +211,48 @@ func TestADumbTerminalIsNotRedrawn(t *testing.T) {
 		}
 	}
 }
+
+// A removal that was killed between the catalogue and the folder is ended by asking again, by SHA-256.
+func TestAFirmwareFileThatOnlyTheFolderHasIsRemoved(t *testing.T) {
+	a := loggedIn(t, 1, operation.Admin)
+	if err := os.WriteFile("bios.bin", []byte("BIOS 2.1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var added []operation.FirmwareFile
+	r := run(t, "", "firmware", "add", "bios.bin", "-o", "json")
+	if err := json.Unmarshal([]byte(r.out), &added); err != nil || len(added) != 1 {
+		t.Fatalf("add: exit %d, %v: %s%s", r.code, err, r.out, r.err)
+	}
+	sum := added[0].SHA256
+	if err := a.Store.RemoveFirmware(t.Context(), sum); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, "", "firmware", "remove", strings.ToUpper(sum)); r.code != ExitRefused || !strings.Contains(r.err, sum) {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	if f, err := a.Files.Open(sum); err == nil {
+		f.Close()
+		t.Error("the file is still there")
+	}
+}
+
+func TestADeadWorkerIsNotShownAsUp(t *testing.T) {
+	a := loggedIn(t, 1, operation.Admin)
+	for _, worker := range []string{"w1", "w2"} {
+		if _, err := a.As(t, operation.Worker, "ams01").Heartbeat(t.Context(), operation.Heartbeat{Site: "ams01", Worker: worker, Queue: "site-ams01", Clock: a.Clock.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if worker == "w1" {
+			a.Clock.Move(time.Minute)
+		}
+	}
+	rows := map[string]string{}
+	for line := range strings.Lines(run(t, "", "site", "list").out) {
+		if f := strings.Fields(line); len(f) > 2 {
+			rows[f[2]] = f[1]
+		}
+	}
+	if rows["w1"] != "away" || rows["w2"] != "up" {
+		t.Errorf("workers by state: %v, want w1 away and w2 up", rows)
+	}
+}

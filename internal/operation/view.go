@@ -219,6 +219,7 @@ type Heartbeat struct {
 	At      time.Time `json:"at,omitzero"`     // ours, when it came; set by the API
 	SkewMS  int64     `json:"clock_skew_ms"`   // Clock - At; includes the network's delay
 	Serve   string    `json:"serve,omitempty"` // base URL at which BMCs fetch firmware from it
+	State   string    `json:"state,omitempty"` // up or away, by At and our clock; only in answers
 }
 
 // Site is a site with its workers.
