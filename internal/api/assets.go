@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -18,29 +17,6 @@ import (
 	"github.com/cagenut/cagenut/internal/profile"
 	"github.com/cagenut/cagenut/inventory"
 )
-
-// findAsset gives the one device that a person means by a NetBox ID, a name or a serial.
-func (s *Server) findAsset(ctx context.Context, ref string, caller operation.Token) (inventory.Device, error) {
-	queries := []inventory.Query{{Names: []string{ref}}, {Serials: []string{ref}}}
-	if id, err := asset.ParseID(ref); err == nil {
-		queries = append([]inventory.Query{{IDs: []asset.ID{id}}}, queries...)
-	}
-	for _, q := range queries {
-		found, err := s.o.Inventory.Find(ctx, q)
-		switch {
-		case errors.Is(err, inventory.ErrNotFound) || err == nil && len(found) == 0:
-			continue
-		case err != nil:
-			return inventory.Device{}, err
-		case len(found) > 1:
-			return inventory.Device{}, invalid("asset", ref, "several devices are meant; use the NetBox ID")
-		case !caller.AllowsSite(found[0].Site.Slug):
-			return inventory.Device{}, fault.New(fault.Denied, "%s is in site %s, which token %s does not cover", found[0].Name, found[0].Site.Slug, caller.ID)
-		}
-		return found[0], nil
-	}
-	return inventory.Device{}, fault.New(fault.NotFound, "no device in NetBox has the name, serial or ID %q", ref)
-}
 
 func (s *Server) getAsset(w http.ResponseWriter, c *call) error {
 	d, err := s.findAsset(c.Context(), c.PathValue("asset"), c.caller)

@@ -32,6 +32,9 @@ func NewToken(person string, role operation.Role, sites []string, by string, now
 	case !expires.IsZero() && !expires.After(now):
 		return t, "", invalid("days", expires.Format(time.DateOnly), "let the token expire in the future")
 	}
+	if err := oneLine("person", strings.TrimSpace(person)); err != nil {
+		return t, "", err
+	}
 	raw := make([]byte, 32)
 	if _, err := rand.Read(raw); err != nil {
 		return t, "", err

@@ -27,7 +27,7 @@ func (s *Server) command(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := checkCommand(ask); err != nil {
+	if ask, err = checkCommand(ask); err != nil {
 		return err
 	}
 	d, err := s.operationOf(c)
@@ -41,6 +41,11 @@ func (s *Server) command(w http.ResponseWriter, c *call) error {
 	}
 	if err := oneStep(ask, runs); err != nil {
 		return err
+	}
+	if ask.AcceptPin != "" {
+		if err := pinWaits(runs[0]); err != nil {
+			return err
+		}
 	}
 	detail, err := json.Marshal(ask)
 	if err != nil {
@@ -202,22 +207,33 @@ func oneStep(ask wire.Command, runs []operation.Run) error {
 	return e
 }
 
-func checkCommand(ask wire.Command) error {
+// checkCommand gives the command with its fingerprint in the one form, or what is wrong with it.
+func checkCommand(ask wire.Command) (wire.Command, error) {
 	switch {
 	case len(ask.ID) < 8 || len(ask.ID) > 100:
-		return invalid("id", ask.ID, "give the command 8 to 100 characters that are new for every new command")
+		return ask, invalid("id", ask.ID, "give the command 8 to 100 characters that are new for every new command")
 	case !slices.Contains(operation.Actions(), ask.Action):
-		return invalid("action", string(ask.Action), "use pause, resume, retry, skip, abort or complete")
+		return ask, invalid("action", string(ask.Action), "use pause, resume, retry, skip, abort or complete")
 	case ask.All == (len(ask.Assets) > 0):
-		return invalid("assets", ask.Assets, "name assets, or set all to true: empty is not all")
+		return ask, invalid("assets", ask.Assets, "name assets, or set all to true: empty is not all")
 	case (ask.Action == operation.Skip || ask.Action == operation.Complete) && strings.TrimSpace(ask.Reason) == "":
-		return invalid("reason", "", "say why: "+string(ask.Action)+" leaves something undone or unproved by Cagenut")
+		return ask, invalid("reason", "", "say why: "+string(ask.Action)+" leaves something undone or unproved by Cagenut")
 	case ask.AcceptPin != "" && (ask.Action != operation.Retry || len(ask.Assets) != 1):
-		return invalid("accept_pin", ask.AcceptPin, "a new certificate is accepted with retry, for exactly one asset")
+		return ask, invalid("accept_pin", ask.AcceptPin, "a new certificate is accepted with retry, for exactly one asset")
 	case len(ask.Reason) > 500:
-		return invalid("reason", ask.Reason[:40]+"...", "use at most 500 characters")
+		return ask, invalid("reason", ask.Reason, "use at most 500 characters")
 	}
-	return nil
+	if err := oneLine("reason", strings.TrimSpace(ask.Reason)); err != nil {
+		return ask, err
+	}
+	if ask.AcceptPin != "" {
+		pin, err := parsePin(ask.AcceptPin)
+		if err != nil {
+			return ask, err
+		}
+		ask.AcceptPin = pin
+	}
+	return ask, nil
 }
 
 // choose gives the runs that a command is for. A name that is none of the operation's assets, or that
@@ -276,15 +292,13 @@ func runOf(d operation.Detail, ref string) (int, *fault.Error) {
 
 // names tells whether a person may mean this asset.
 func names(a asset.Ref, ref string) bool {
-	if kind, value, said := strings.Cut(ref, ":"); said {
-		switch kind {
-		case "id":
-			return a.ID.String() == value
-		case "name":
-			return strings.EqualFold(a.Name, value)
-		case "serial":
-			return asset.SameSerial(a.Serial, value)
-		}
+	switch kind, value := kindOf(ref); kind {
+	case "id":
+		return a.ID.String() == value
+	case "name":
+		return strings.EqualFold(a.Name, value)
+	case "serial":
+		return asset.SameSerial(a.Serial, value)
 	}
 	return strings.EqualFold(a.Name, ref) || asset.SameSerial(a.Serial, ref) || a.ID.String() == ref
 }

@@ -69,12 +69,14 @@ func (s *Server) siteList(ctx context.Context, caller operation.Token) ([]operat
 		if slug == "" {
 			site.Name = "central"
 		}
-		for _, h := range workers {
-			if now.Sub(h.At) <= config.SiteAwayAfter {
-				site.State = "up"
-				break
+		for i := range workers { // the same memory as site.Workers
+			workers[i].State = "away"
+			if now.Sub(workers[i].At) <= config.SiteAwayAfter {
+				workers[i].State = "up"
 			}
-			site.State = "away"
+			if site.State != "up" { // one that lives is enough
+				site.State = workers[i].State
+			}
 		}
 		out = append(out, site)
 	}
@@ -170,7 +172,7 @@ func (s *Server) checkWorkers(ctx context.Context, caller operation.Token) (stri
 			bad = append(bad, fmt.Sprintf("%s: no worker answers (%s). What to do: start `%s`", name, site.State, start))
 		}
 		for _, h := range site.Workers {
-			if s.o.Clock().Sub(h.At) > config.SiteAwayAfter {
+			if h.State != "up" {
 				continue
 			}
 			n++

@@ -31,6 +31,9 @@ func (s *Server) install(w http.ResponseWriter, c *call) error {
 			if strings.TrimSpace(v) == "" || len(v) > 500 {
 				return invalid(field, v, "say why, and which ticket it belongs to (at most 500 characters each): both go into the audit trail and NetBox's changelog")
 			}
+			if err := oneLine(field, strings.TrimSpace(v)); err != nil {
+				return err
+			}
 		}
 	}
 	key := c.Header.Get(wire.IdempotencyKey)

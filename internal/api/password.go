@@ -21,6 +21,9 @@ func (s *Server) revealPassword(w http.ResponseWriter, c *call) error {
 	if strings.TrimSpace(ask.Reason) == "" || len(ask.Reason) > 500 {
 		return invalid("reason", ask.Reason, "say why, in at most 500 characters: it goes into the audit trail")
 	}
+	if err := oneLine("reason", strings.TrimSpace(ask.Reason)); err != nil {
+		return err
+	}
 	d, err := s.findAsset(c.Context(), c.PathValue("asset"), c.caller)
 	if err != nil {
 		return err

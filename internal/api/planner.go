@@ -37,7 +37,7 @@ func (s *Server) resolve(ctx context.Context, t wire.Targets, caller operation.T
 			return nil, invalid(fmt.Sprintf("names[%d]", i), name, "give a device name")
 		}
 	}
-	devices, err := s.o.Inventory.Find(ctx, inventory.Query{Names: t.Names, IDs: t.IDs, Site: t.Site, Rack: t.Rack})
+	devices, err := s.findTargets(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,9 @@ func (s *Server) gather(ctx context.Context, devices []inventory.Device) ([]cand
 	for i, d := range described {
 		f := d.Facts()
 		f.SameSerial = twins[d.ID]
-		f.Holder = string(holders[d.ID].Operation)
+		if h, held := holders[d.ID]; held {
+			f.Holder = h.Told()
+		}
 		if f.EverActive, f.InstallBegan, err = s.past(ctx, d, histories[d.ID]); err != nil {
 			return nil, err
 		}

@@ -59,6 +59,23 @@ func TestHeartbeatsShowSitesVersionsAndClocks(t *testing.T) {
 	if got := states()["ams01"]; got != "away" {
 		t.Errorf("after a minute: %q, want away", got)
 	}
+	beat = operation.Heartbeat{Site: "ams01", Worker: "w2", Queue: "site-ams01", Clock: a.Clock.Now(), State: "what it says of itself"}
+	if _, err := w.Heartbeat(ctx, beat); err != nil {
+		t.Fatal(err)
+	}
+	list, err := viewer.Sites(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, s := range list {
+		for _, h := range s.Workers {
+			got[h.Worker] = h.State
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"w1": "away", "w2": "up"}, got); diff != "" || states()["ams01"] != "up" {
+		t.Errorf("each worker by its own heartbeat; the site is %s (-want +got)\n%s", states()["ams01"], diff)
+	}
 }
 
 func TestFirmware(t *testing.T) {

@@ -269,15 +269,23 @@ func newFirmwareRemoveCommand(s Streams) *cobra.Command {
 			i := slices.IndexFunc(files, func(f operation.FirmwareFile) bool { // a name means one file: add holds that
 				return f.Name == args[0] || strings.EqualFold(f.SHA256, args[0])
 			})
-			if i < 0 {
+			var file operation.FirmwareFile
+			raw, notHex := hex.DecodeString(args[0])
+			switch {
+			case i >= 0:
+				file = files[i]
+			case notHex == nil && len(raw) == sha256.Size:
+				// The catalogue lacks it, the folder may not: a removal that was cut short is ended by asking again.
+				file = operation.FirmwareFile{Name: args[0], SHA256: strings.ToLower(args[0])}
+			default:
 				e := fault.New(fault.NotFound, "no firmware file has the name or the SHA-256 %q", args[0])
 				e.Remedy = "`cagenut firmware list` shows them"
 				return e
 			}
-			if err := cl.RemoveFirmware(c.Context(), files[i].SHA256); err != nil {
+			if err := cl.RemoveFirmware(c.Context(), file.SHA256); err != nil {
 				return err
 			}
-			return s.print(c, files[i], func(t *table) { t.line("%s removed", files[i].Name) })
+			return s.print(c, file, func(t *table) { t.line("%s removed", file.Name) })
 		},
 	}
 }

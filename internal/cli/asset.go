@@ -57,7 +57,7 @@ func newAssetShowCommand(s Streams) *cobra.Command {
 		Short: "Show a machine, who holds it, and what stands against installing it",
 		Example: `  cagenut asset show srv-101
   cagenut asset show 7CX1234
-  cagenut asset show 4711 -o json`,
+  cagenut asset show id:4711 -o json`,
 		Args:              argCount(1, 1, "one name, serial or NetBox ID"),
 		ValidArgsFunction: suggestAssets(),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -59,7 +59,7 @@ The certificate is verified by its fingerprint or by a CA. Give neither to be sh
 	fl := c.Flags()
 	fl.StringVar(&f.protocol, "protocol", string(bmc.Redfish), "redfish or ipmi")
 	fl.StringVar(&f.url, "url", "", "the BMC, as https://host[:port]; http:// only for a loopback address; host[:port] for ipmi")
-	fl.StringVar(&f.user, "user", "", "account to log in with; empty for a service without login")
+	fl.StringVar(&f.user, "user", "", "account to log in with; left out for a service without login")
 	fl.StringVar(&f.passwordFile, "password-file", "", "file with the password, - for standard input (or set "+passwordVariable+")")
 	fl.StringVar(&f.fingerprint, "fingerprint", "", "SHA-256 of the BMC's certificate; colons and case do not matter")
 	fl.StringVar(&f.caFile, "ca-file", "", "PEM file of the CA that signed the BMC's certificate")

@@ -53,6 +53,7 @@ func dial(l login.Login) (*client.Client, error) {
 
 func findLogin(c *cobra.Command) (login.Login, error) {
 	var l login.Login
+	var err error
 	for _, path := range []func() (string, error){login.Path, login.DevPath} {
 		name, err := path()
 		if err != nil {
@@ -71,19 +72,36 @@ func findLogin(c *cobra.Command) (login.Login, error) {
 		l = login.Login{URL: v} // a kept token is for the kept address only
 	}
 	if v := os.Getenv("CAGENUT_TOKEN"); v != "" {
-		l.Token = v
+		if l.Token, err = asToken("CAGENUT_TOKEN", v); err != nil {
+			return l, err
+		}
 	}
 	if name, _ := c.Flags().GetString("token-file"); name != "" {
 		token, err := config.ReadSecretFile("--token-file", name)
 		if err != nil {
 			return l, err
 		}
-		l.Token = token
+		if l.Token, err = asToken("--token-file "+name, token); err != nil {
+			return l, err
+		}
 	}
 	if v := pick(c, "ca-file", "CAGENUT_CA_FILE"); v != "" {
 		l.CAFile = v
 	}
 	return l, nil
+}
+
+// asToken holds what a source gives as a token to what can be one, before it is sent: else the failure
+// looks like an API that does not answer. It never says the value.
+func asToken(source, text string) (string, error) {
+	text = strings.TrimSpace(text)
+	switch {
+	case strings.ContainsAny(text, "\r\n"):
+		return "", usage("%s holds more than one line: give the token alone", source)
+	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", usage("%s does not hold a token: it has characters that no token has", source)
+	}
+	return text, nil
 }
 
 // pick is a flag's value, else the environment's.

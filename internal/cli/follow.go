@@ -224,11 +224,15 @@ func (f *followFlags) view(s Streams, c *cobra.Command) view {
 		return quietView{}
 	case format(c) == "json":
 		return jsonView{s.Out}
-	case isFile && term.IsTerminal(int(file.Fd())):
+	case isFile && redraws(os.Getenv("TERM")) && term.IsTerminal(int(file.Fd())):
 		return &screenView{out: s.Out, size: func() (int, int, error) { return term.GetSize(int(file.Fd())) }, clock: time.Now}
 	}
 	return lineView{s.Out}
 }
+
+// redraws tells whether a terminal of this kind moves its cursor: a dumb one, such as an editor's, or
+// one that nobody names, would show the escapes.
+func redraws(kind string) bool { return kind != "" && kind != "dumb" }
 
 type quietView struct{}
 

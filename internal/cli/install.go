@@ -32,7 +32,7 @@ func newInstallCommand(s Streams) *cobra.Command {
 it ends when the hardware is proved and the machines are staged, with --until addresses when they also have their
 primary addresses and DNS names in NetBox.
 
-Machines are given by name, by --rack or by --file, never all by omission. When anything stands against
+Machines are given by name (or as id:101 or serial:7CX1234), by --rack or by --file, never all by omission. When anything stands against
 any of them, all of it is listed and nothing is started. An active machine is never touched.`,
 		Example: `  cagenut install srv-101 srv-102 --until hardware --reason "rack r12" --ticket DC-42
   cagenut install --rack r12 --site ams01 --until hardware --dry-run
@@ -44,7 +44,7 @@ any of them, all of it is listed and nothing is started. An active machine is ne
 	fl := c.Flags()
 	fl.StringVar(&f.rack, "rack", "", "the planned and staged devices of this rack")
 	fl.StringVar(&f.site, "site", "", "slug of the site, where names or racks are not unique")
-	fl.StringVar(&f.file, "file", "", "file with one name a line, # begins a comment; - for standard input")
+	fl.StringVar(&f.file, "file", "", "file with one name (or id:101, serial:7CX1234) a line, # begins a comment; - for standard input")
 	fl.StringVar(&f.until, "until", "", "last stage: hardware or addresses")
 	fl.StringVar(&f.reason, "reason", "", "why; goes into the audit trail and NetBox's changelog")
 	fl.StringVar(&f.ticket, "ticket", "", "the ticket that this belongs to")

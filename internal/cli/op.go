@@ -122,7 +122,7 @@ func detailTable(t *table, d operation.Detail, now time.Time) {
 	t.row("what", fmt.Sprintf("%s until %s, %s, %d at once", d.Kind, d.Until, count(d.Assets, "machine"), d.Window))
 	t.row("state", fmt.Sprintf("%s (%s)", d.State, tallyOf(d)))
 	t.row("by", fmt.Sprintf("%s: %s (%s)", d.Actor, d.Reason, d.Ticket))
-	if d.Held {
+	if d.Held && !d.State.Ended() {
 		t.row("held", "paused as a whole: no queued machine is started until `cagenut op resume "+string(d.ID)+" --all`")
 	}
 	t.row("plan", d.Hash)

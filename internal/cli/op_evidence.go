@@ -46,7 +46,7 @@ digest that the audit chain names; what does not match it is said, and the comma
 			}
 			r, err := cl.Run(c.Context(), id, name)
 			if err != nil {
-				return asUsage(err, "--asset")
+				return err
 			}
 			pieces, known := []piece{}, false
 			for _, st := range r.Steps {

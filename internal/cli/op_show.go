@@ -38,7 +38,7 @@ tail), what earlier attempts ended with, and what to do.`,
 			if name != "" {
 				r, err := cl.Run(c.Context(), id, name)
 				if err != nil {
-					return asUsage(err, "--asset")
+					return err
 				}
 				return s.print(c, r, func(t *table) { runTable(t, r, time.Now()) })
 			}
@@ -52,14 +52,6 @@ tail), what earlier attempts ended with, and what to do.`,
 	c.Flags().StringVar(&name, "asset", "", "name, serial or NetBox ID of one machine")
 	completeFlag(c, "asset", suggestAssets())
 	return c
-}
-
-// asUsage makes a flag's value that names nothing a mistake of usage.
-func asUsage(err error, flag string) error {
-	if f := asFault(err); f != nil && (f.Code == fault.NotFound || f.Code == fault.Invalid) {
-		return &ExitError{Code: ExitUsage, Err: fmt.Errorf("%s: %w", flag, err)}
-	}
-	return err
 }
 
 // runTable shows one run with everything that a person needs to decide: what was expected, what was
@@ -140,7 +132,11 @@ func troubleTable(t *table, r operation.Run, s operation.Step, now time.Time) {
 	if r.State != operation.Waiting || r.Step != s.Name {
 		return
 	}
-	t.row("  go on:", fmt.Sprintf("cagenut op retry %s --asset %s", r.Operation, r.Asset.Name))
+	retry := fmt.Sprintf("cagenut op retry %s --asset %s", r.Operation, r.Asset.Name)
+	if s.Error.Code == fault.PinChanged { // without it the next try parks as this one did
+		retry += " --accept-pin FINGERPRINT"
+	}
+	t.row("  go on:", retry)
 	if !s.Unskippable {
 		t.row("  leave it out:", fmt.Sprintf("cagenut op skip %s --asset %s --step %s --reason ...", r.Operation, r.Asset.Name, s.Name))
 	}

@@ -144,7 +144,10 @@ func TestWhatTheAdministratorsVerbsAnswer(t *testing.T) {
 		{[]string{"audit-log", "list", "--all", "-o", "json"}, 0, `"action": "secret.reveal"`, ""},
 		{[]string{"audit-log", "accept-restore"}, ExitUsage, "", ""},
 		{[]string{"firmware", "remove", "nothing.bin"}, ExitRefused, "", ""},
-		{[]string{"op", "show", string(id), "--asset", "srv-77"}, ExitUsage, "", ""},
+		{[]string{"op", "show", string(id), "--asset", "srv-77"}, ExitRefused, "", ""}, // as install and asset show
+		{[]string{"op", "evidence", string(id), "--asset", "srv-77"}, ExitRefused, "", ""},
+		{[]string{"op", "retry", string(id), "--asset", "srv-77"}, ExitRefused, "", ""},
+		{[]string{"op", "abort", string(id), "--asset", "srv-77"}, ExitRefused, "", ""},
 	} {
 		r := run(t, "", tc.args...)
 		if r.code != tc.code || !strings.Contains(r.out, tc.out) || tc.noErr != "" && strings.Contains(r.err, tc.noErr) {
@@ -169,4 +172,87 @@ func revocable(t *testing.T, a *apitest.API) string {
 		t.Fatal(err)
 	}
 	return list[len(list)-1].ID
+}
+
+func TestGoOnAfterAnotherCertificateTakesTheFingerprint(t *testing.T) {
+	a := loggedIn(t, 1, operation.Operator)
+	id := install(t, "srv-01")
+	a.Store.Move(id, "srv-01", operation.Waiting, "identity", operation.StepParked, fault.New(fault.PinChanged, "another certificate"))
+	r := run(t, "", "op", "show", string(id), "--asset", "srv-01")
+	if want := "op retry " + string(id) + " --asset srv-01 --accept-pin FINGERPRINT"; !strings.Contains(r.out, want) {
+		t.Errorf("no %q in\n%s%s", want, r.out, r.err)
+	}
+	if r := run(t, "", "op", "retry", string(id), "--asset", "srv-01", "--accept-pin", "AA"); r.code == 0 || !strings.Contains(r.err, "64 hex digits") {
+		t.Errorf("half a fingerprint: exit %d, %s", r.code, r.err)
+	}
+}
+
+func TestAnEndedOperationIsNotHeld(t *testing.T) {
+	a := loggedIn(t, 1, operation.Operator)
+	id := install(t, "srv-01")
+	a.Store.Move(id, "srv-01", operation.Running, "identity", operation.StepRunning, nil)
+	held := func() bool {
+		r := run(t, "", "op", "show", string(id))
+		return strings.Contains(r.out, "paused as a whole")
+	}
+	if r := run(t, "", "op", "pause", string(id), "--all"); r.code != 0 || !held() {
+		t.Fatalf("pause: exit %d, %s; held %v", r.code, r.err, held())
+	}
+	a.Store.Move(id, "srv-01", operation.Aborted, "identity", operation.StepAborted, nil)
+	if held() {
+		t.Error("op show tells how to resume what has ended")
+	}
+}
+
+func TestADumbTerminalIsNotRedrawn(t *testing.T) {
+	for kind, want := range map[string]bool{"": false, "dumb": false, "xterm": true, "screen-256color": true} {
+		if got := redraws(kind); got != want {
+			t.Errorf("TERM=%q: %v, want %v", kind, got, want)
+		}
+	}
+}
+
+// A removal that was killed between the catalogue and the folder is ended by asking again, by SHA-256.
+func TestAFirmwareFileThatOnlyTheFolderHasIsRemoved(t *testing.T) {
+	a := loggedIn(t, 1, operation.Admin)
+	if err := os.WriteFile("bios.bin", []byte("BIOS 2.1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var added []operation.FirmwareFile
+	r := run(t, "", "firmware", "add", "bios.bin", "-o", "json")
+	if err := json.Unmarshal([]byte(r.out), &added); err != nil || len(added) != 1 {
+		t.Fatalf("add: exit %d, %v: %s%s", r.code, err, r.out, r.err)
+	}
+	sum := added[0].SHA256
+	if err := a.Store.RemoveFirmware(t.Context(), sum); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, "", "firmware", "remove", strings.ToUpper(sum)); r.code != ExitRefused || !strings.Contains(r.err, sum) {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	if f, err := a.Files.Open(sum); err == nil {
+		f.Close()
+		t.Error("the file is still there")
+	}
+}
+
+func TestADeadWorkerIsNotShownAsUp(t *testing.T) {
+	a := loggedIn(t, 1, operation.Admin)
+	for _, worker := range []string{"w1", "w2"} {
+		if _, err := a.As(t, operation.Worker, "ams01").Heartbeat(t.Context(), operation.Heartbeat{Site: "ams01", Worker: worker, Queue: "site-ams01", Clock: a.Clock.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if worker == "w1" {
+			a.Clock.Move(time.Minute)
+		}
+	}
+	rows := map[string]string{}
+	for line := range strings.Lines(run(t, "", "site", "list").out) {
+		if f := strings.Fields(line); len(f) > 2 {
+			rows[f[2]] = f[1]
+		}
+	}
+	if rows["w1"] != "away" || rows["w2"] != "up" {
+		t.Errorf("workers by state: %v, want w1 away and w2 up", rows)
+	}
 }

@@ -135,7 +135,12 @@ Exit codes: 0 done, 1 the command failed, 2 usage, 3 refused, 4 locked by anothe
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return checkOutput(c) },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := checkFlags(c); err != nil {
+				return err
+			}
+			return checkOutput(c)
+		},
 	}
 	root.SetIn(s.In)
 	root.SetOut(s.Out)

@@ -37,7 +37,7 @@ func newSiteCommand(s Streams) *cobra.Command {
 						t.row(name, site.State, "-", "-", "-", "-")
 					}
 					for _, w := range site.Workers {
-						t.row(name, site.State, w.Worker, w.Version, stamp(w.At), time.Duration(w.SkewMS)*time.Millisecond)
+						t.row(name, orDash(w.State), w.Worker, w.Version, stamp(w.At), time.Duration(w.SkewMS)*time.Millisecond)
 					}
 				}
 			})

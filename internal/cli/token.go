@@ -201,5 +201,5 @@ func (s Streams) askToken() (string, error) {
 	if text = strings.TrimSpace(text); text == "" {
 		return "", usage("no token was given: an administrator makes one with `cagenut token create`")
 	}
-	return text, nil
+	return asToken("what was entered", text)
 }

@@ -146,6 +146,11 @@ type Holder struct {
 	Account   string    `json:"-"` // of the BMC, as the plan froze it
 }
 
+// Told is the holder as planning tells it.
+func (h Holder) Told() plan.Holder {
+	return plan.Holder{Operation: string(h.Operation), Actor: h.Actor, State: string(h.State), Asset: h.Asset.Name}
+}
+
 // InstallHistory is what our own records tell of an asset's past.
 type InstallHistory struct {
 	EverActive   bool `json:"ever_active"`   // an operation of ours brought it into service
@@ -214,6 +219,7 @@ type Heartbeat struct {
 	At      time.Time `json:"at,omitzero"`     // ours, when it came; set by the API
 	SkewMS  int64     `json:"clock_skew_ms"`   // Clock - At; includes the network's delay
 	Serve   string    `json:"serve,omitempty"` // base URL at which BMCs fetch firmware from it
+	State   string    `json:"state,omitempty"` // up or away, by At and our clock; only in answers
 }
 
 // Site is a site with its workers.

@@ -29,8 +29,8 @@ type Facts struct {
 	Interfaces   []Port
 	// SameSerial are other NetBox devices with this serial.
 	SameSerial []string
-	// Holder is the operation that holds the asset now.
-	Holder string
+	// Holder is the operation that holds the asset now; zero: none.
+	Holder Holder
 	// EverActive tells that our history, or for a failed asset NetBox's changelog, shows it in service
 	// at some time or cannot exclude it; InstallBegan that an install of ours once began and never
 	// reached active.
@@ -40,6 +40,24 @@ type Facts struct {
 	SiteGaps []fault.Item
 	// HasSecret tells that a password for the BMC is known, imported or our own.
 	HasSecret bool
+}
+
+// Holder is the operation that holds an asset, as it is told to who asks for the asset too.
+type Holder struct {
+	Operation string
+	Actor     string // whose it is
+	State     string // of its run for the asset
+	Asset     string // the asset's name there
+}
+
+// Says tells whose operation it is, and how it stands.
+func (h Holder) Says() string {
+	return fmt.Sprintf("held by operation %s of %s (%s)", h.Operation, h.Actor, h.State)
+}
+
+// Remedy gives a command that ends the run of this asset and no other.
+func (h Holder) Remedy() string {
+	return fmt.Sprintf("wait for it, or agree with %s and run `cagenut op abort %s --asset %s`", h.Actor, h.Operation, h.Asset)
 }
 
 // Port is an interface of the asset.
@@ -55,9 +73,9 @@ type Port struct {
 func Check(f Facts, prof *profile.Profile, noProfile error) *fault.Error {
 	name := f.Asset.Name
 	switch {
-	case f.Holder != "":
-		e := fault.New(fault.Locked, "%s is held by operation %s", name, f.Holder)
-		e.Holder = f.Holder
+	case f.Holder.Operation != "":
+		e := fault.New(fault.Locked, "%s is %s", name, f.Holder.Says())
+		e.Holder, e.Remedy = f.Holder.Operation, f.Holder.Remedy()
 		return e
 	case f.Status == asset.Planned || f.Status == asset.Staged:
 	case f.Status == asset.Failed && f.InstallBegan && !f.EverActive:

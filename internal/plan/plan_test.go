@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/cagenut/cagenut/internal/asset"
@@ -128,7 +129,7 @@ func TestCheck(t *testing.T) {
 		"failed without a past":      {change: func(f *Facts) { f.Status = asset.Failed }, code: fault.InService},
 		"failed and once active":     {change: func(f *Facts) { f.Status, f.InstallBegan, f.EverActive = asset.Failed, true, true }, code: fault.InService},
 		"failed install":             {change: func(f *Facts) { f.Status, f.InstallBegan = asset.Failed, true }},
-		"held":                       {change: func(f *Facts) { f.Holder = "op_1" }, code: fault.Locked},
+		"held":                       {change: func(f *Facts) { f.Holder = Holder{Operation: "op_1"} }, code: fault.Locked},
 		"serial twice":               {change: func(f *Facts) { f.SameSerial = []string{"srv-9"} }, code: fault.DuplicateSerial, gaps: []string{"serial"}},
 		"serial twice, among other gaps": {change: func(f *Facts) { f.SameSerial, f.HasSecret = []string{"srv-9"}, false }, code: fault.DuplicateSerial,
 			gaps: []string{"serial", "BMC password"}},
@@ -188,5 +189,14 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 	s.Want = []byte(`{"serial":"S1","fingerprint":"x"}`)
 	if _, err := Decode[WantIdentity](s); err == nil {
 		t.Error("a field of a newer version was passed over")
+	}
+}
+
+func TestALockSaysWhoseItIsAndWhatFreesTheMachine(t *testing.T) {
+	got := Check(Facts{Asset: asset.Ref{Name: "srv-1"}, Holder: Holder{"op_1", "bob", "waiting", "srv-1"}}, nil, nil)
+	want := &fault.Error{Code: fault.Locked, Holder: "op_1", Message: "srv-1 is held by operation op_1 of bob (waiting)",
+		Remedy: "wait for it, or agree with bob and run `cagenut op abort op_1 --asset srv-1`"}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(fault.Error{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

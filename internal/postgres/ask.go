@@ -229,6 +229,7 @@ func (s *Store) lockedBy(ctx context.Context, p plan.Plan) (*fault.Error, error)
 	}
 	var names []string
 	var e *fault.Error
+	operations := map[operation.ID]bool{}
 	for _, t := range p.Targets { // the plan's order
 		h, held := holders[t.Asset.ID]
 		if !held {
@@ -239,14 +240,19 @@ func (s *Store) lockedBy(ctx context.Context, p plan.Plan) (*fault.Error, error)
 			e.Holder = string(h.Operation)
 		}
 		names = append(names, t.Asset.Name)
-		e.Details = append(e.Details, fault.Item{Subject: t.Asset.Name, Expected: "free",
-			Seen: fmt.Sprintf("held by %s (%s)", h.Operation, h.State), Remedy: "wait for it, or `cagenut op abort " + string(h.Operation) + "`"})
+		operations[h.Operation] = true
+		e.Details = append(e.Details, fault.Item{Subject: t.Asset.Name, Expected: "free", Seen: h.Told().Says(), Remedy: h.Told().Remedy()})
 	}
-	verb := "is"
+	verb, by := "is", "operation "+e.Holder
 	if len(names) > 1 {
 		verb = "are"
+	} else {
+		e.Remedy = e.Details[0].Remedy
 	}
-	e.Message = fmt.Sprintf("%s %s held by operation %s", strings.Join(names, ", "), verb, e.Holder)
+	if n := len(operations); n > 1 {
+		by = fmt.Sprintf("%d operations", n)
+	}
+	e.Message = fmt.Sprintf("%s %s held by %s", strings.Join(names, ", "), verb, by)
 	return e, nil
 }
 

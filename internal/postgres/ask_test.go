@@ -79,6 +79,9 @@ func TestCreateOperationHeldMachine(t *testing.T) {
 	if f.Holder != string(holder) || len(f.Details) != 2 || !strings.Contains(f.Message, "srv-2, srv-1") {
 		t.Errorf("fault = %+v, want holder %s and both machines in the plan's order", f, holder)
 	}
+	if d := f.Details[0]; d.Seen != "held by operation "+string(holder)+" of ada (queued)" || !strings.Contains(d.Remedy, "`cagenut op abort "+string(holder)+" --asset srv-2`") {
+		t.Errorf("detail = %+v, want whose it is and a command that works", d)
+	}
 	if n := count(t, s, `select count(*) from run where asset = 3`) + count(t, s, `select count(*) - 1 from outbox`); n != 0 {
 		t.Errorf("the refused request left %d rows", n)
 	}

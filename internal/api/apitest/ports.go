@@ -218,6 +218,7 @@ type Runs struct {
 	down  error
 	told  []string
 	steps []string
+	pins  []string
 
 	// After, when set, is called after a command took effect on a machine.
 	After func(id operation.ID, name string)
@@ -244,6 +245,13 @@ func (r *Runs) Steps() []string {
 	return slices.Sorted(slices.Values(r.steps))
 }
 
+// Pins lists the fingerprints that the commands accepted.
+func (r *Runs) Pins() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.pins)
+}
+
 // Command tells one run, or the operation.
 func (r *Runs) Command(ctx context.Context, id asset.ID, a operation.Action, c operation.Command) (operation.Reply, error) {
 	r.mu.Lock()
@@ -262,6 +270,9 @@ func (r *Runs) Command(ctx context.Context, id asset.ID, a operation.Action, c o
 	}
 	run := d.Runs[i]
 	r.steps = append(r.steps, run.Asset.Name+" "+c.Step)
+	if c.AcceptPin != "" {
+		r.pins = append(r.pins, c.AcceptPin)
+	}
 	if c.Step != "" && c.Step != run.Step {
 		return operation.Reply{}, fault.New(fault.Conflict, "%s: the command is for step %s, the run is at %q", a, c.Step, run.Step)
 	}

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cagenut/cagenut/internal/api/wire"
 	"github.com/cagenut/cagenut/internal/asset"
@@ -49,6 +50,9 @@ func New(base, token, agent string, h *http.Client) (*Client, error) {
 	}
 	if u.Scheme == "http" && token != "" && !isLoopback(u.Hostname()) {
 		return nil, fault.New(fault.Invalid, "API address %q: a token does not travel in plain text; use https://", base)
+	}
+	if strings.ContainsFunc(token, unicode.IsControl) { // never said: it may be two tokens
+		return nil, fault.New(fault.Invalid, "the token for %s holds more than one line: give the token alone", base)
 	}
 	if h == nil {
 		h = WithRoots(nil)
