@@ -77,8 +77,11 @@ func newUp(s cli.Streams, e Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = stack.Up(c.Context(), func() { stack.welcome(s) })
-			return errors.Join(err, done())
+			err = stack.Up(c.Context(), func() {
+				stack.announce(c.Context(), s.Err)
+				stack.welcome(s)
+			})
+			return errors.Join(err, stack.withdraw(), done())
 		},
 	}
 	f.add(c)
@@ -88,10 +91,10 @@ func newUp(s cli.Streams, e Engine) *cobra.Command {
 func (s *Stack) welcome(out cli.Streams) {
 	url, token := s.NetBox()
 	fmt.Fprintf(out.Err, `
-The API is at %s; cagenut finds it and its token by itself. Open that address in a browser to watch.
+The API is at %s; CAGENUT_DATA=%s makes cagenut use it, where it does not find it by itself. Open that address in a browser to watch.
 The box's NetBox is at %s/api/ (token %s), its faults and journal at %s.
   cagenut install --rack %s --site %s --until hardware --reason "try it" --ticket DEMO-1 --watch
-`, s.API(), url, token, s.BoxAdmin(), s.rack.Name, s.rack.Site.Slug)
+`, s.API(), s.dir, url, token, s.BoxAdmin(), s.rack.Name, s.rack.Site.Slug)
 }
 
 func newDemo(s cli.Streams, e Engine) *cobra.Command {
@@ -110,7 +113,7 @@ the middle and started again, it goes on where it was. --hold leaves everything 
 			if err != nil {
 				return err
 			}
-			return errors.Join(stack.demo(c.Context(), s, hold), done())
+			return errors.Join(stack.demo(c.Context(), s, hold), stack.withdraw(), done())
 		},
 	}
 	c.Flags().BoolVar(&hold, "hold", false, "leave everything running afterwards")
@@ -133,6 +136,7 @@ func (s *Stack) demo(ctx context.Context, out cli.Streams, hold bool) error {
 	}
 	fmt.Fprintf(out.Err, "ready after %.1f s: rack %s of site %s has %d servers planned in NetBox\n", time.Since(began).Seconds(),
 		s.rack.Name, s.rack.Site.Slug, len(s.rack.Servers()))
+	s.announce(ctx, out.Err)
 	err := s.acceptRack(ctx, out)
 	if err == nil && hold {
 		s.welcome(out)

@@ -263,8 +263,11 @@ const (
 )
 
 // DefaultDir is where a stack lives when nobody says: for root outside of root's home, where
-// PostgreSQL's user may go.
+// PostgreSQL's user may go. CAGENUT_DATA says it, to cagenut as well as to cagenut-dev.
 func DefaultDir() (string, error) {
+	if dir := os.Getenv("CAGENUT_DATA"); dir != "" {
+		return dir, nil
+	}
 	if os.Geteuid() == 0 {
 		return "/var/lib/cagenut-dev", nil
 	}

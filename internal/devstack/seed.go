@@ -17,7 +17,6 @@ import (
 	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/cli"
 	"github.com/cagenut/cagenut/internal/config"
-	"github.com/cagenut/cagenut/internal/login"
 	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/internal/sim/netboxload"
 	"github.com/cagenut/cagenut/inventory"
@@ -80,18 +79,7 @@ func (s *Stack) Seed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.command(ctx, s.asAdmin(append([]string{"firmware", "add"}, files...)...)...); err != nil {
-		return err
-	}
-	token, err := os.ReadFile(s.AdminToken())
-	if err != nil {
-		return err
-	}
-	path, err := login.DevPath()
-	if err != nil {
-		return err
-	}
-	return login.Save(path, login.Login{URL: s.API(), Token: strings.TrimSpace(string(token))})
+	return s.command(ctx, s.asAdmin(append([]string{"firmware", "add"}, files...)...)...)
 }
 
 // asAdmin completes a command's arguments with where the API is and who asks.
