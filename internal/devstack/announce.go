@@ -43,11 +43,16 @@ func (s *Stack) keepLogin(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	s.announced = true
 	return login.Save(path, own)
 }
 
-// withdraw removes this stack's login; that of another stays.
+// withdraw removes the login that announce left. That of another stack stays, and so does one that
+// another process left for this folder: that one runs, and this process could not start beside it.
 func (s *Stack) withdraw() error {
+	if !s.announced {
+		return nil
+	}
 	path, err := login.DevPath()
 	if err != nil {
 		return nil //nolint:nilerr // nowhere to keep one, so there is none

@@ -72,6 +72,11 @@ func TestTheFirstRunningStackKeepsTheCommandLine(t *testing.T) {
 	if kept() != second.dir {
 		t.Errorf("after a kill of the first: kept %q", kept())
 	}
+	beside := *second // another process, which could not start
+	beside.announced = false
+	if err := beside.withdraw(); err != nil || kept() != second.dir {
+		t.Errorf("the end of another process for this folder: kept %q, %v", kept(), err)
+	}
 	if err := second.withdraw(); err != nil || kept() != "" {
 		t.Errorf("its own end: kept %q, %v", kept(), err)
 	}

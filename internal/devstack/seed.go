@@ -90,16 +90,7 @@ func (s *Stack) asAdmin(args ...string) []string {
 // Replan puts every machine of the rack back to planned in the box's NetBox, as a person would, so
 // that the rack can be accepted once more.
 func (s *Stack) Replan(ctx context.Context) error {
-	base, admin := s.NetBox()
-	nb, err := netbox.New(netbox.Options{URL: base, Token: admin})
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, d := range s.rack.Servers() {
-		names = append(names, d.Name)
-	}
-	devices, err := nb.Find(ctx, inventory.Query{Names: names, Site: s.rack.Site.Slug})
+	nb, devices, err := s.devices(ctx)
 	if err != nil {
 		return err
 	}
@@ -112,6 +103,21 @@ func (s *Stack) Replan(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// devices reads the machines of the rack from the box's NetBox, and gives the client for it.
+func (s *Stack) devices(ctx context.Context) (*netbox.Client, []inventory.Device, error) {
+	base, admin := s.NetBox()
+	nb, err := netbox.New(netbox.Options{URL: base, Token: admin})
+	if err != nil {
+		return nil, nil, err
+	}
+	var names []string
+	for _, d := range s.rack.Servers() {
+		names = append(names, d.Name)
+	}
+	devices, err := nb.Find(ctx, inventory.Query{Names: names, Site: s.rack.Site.Slug})
+	return nb, devices, err
 }
 
 // manifest is what the vendor ships with the machines.
