@@ -487,6 +487,12 @@ func TestConfigCheckListsProblemsAndSaysWhatItFound(t *testing.T) {
 			t.Errorf("exit %d, want %q in:\n%s", r.code, want, r.err)
 		}
 	}
+	if err := os.WriteFile("cagenut.yaml", []byte("# nothing yet\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, "", "config", "check"); r.code != ExitUsage || !strings.Contains(r.err, "nothing is configured in cagenut.yaml") {
+		t.Errorf("an empty file: exit %d: %s", r.code, r.err)
+	}
 	a := apitest.Start(t, 1)
 	if err := os.WriteFile("token", []byte(a.Token(t, "w", operation.Worker, "ams01")), 0o600); err != nil {
 		t.Fatal(err)
