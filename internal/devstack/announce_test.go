@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cagenut/cagenut/internal/api/apitest"
+	"github.com/cagenut/cagenut/internal/cli"
 	"github.com/cagenut/cagenut/internal/login"
 	"github.com/cagenut/cagenut/internal/operation"
 )
@@ -61,6 +62,11 @@ func TestTheFirstRunningStackKeepsTheCommandLine(t *testing.T) {
 	announce(second)
 	if kept() != first.dir || !strings.Contains(said.String(), "CAGENUT_DATA="+second.dir) || !strings.Contains(said.String(), first.dir) {
 		t.Errorf("beside the first: kept %q, said %q", kept(), said.String())
+	}
+	var welcome bytes.Buffer
+	second.welcome(cli.Streams{Err: &welcome})
+	if !strings.Contains(welcome.String(), "CAGENUT_DATA="+second.dir+" cagenut install") {
+		t.Errorf("its command reaches the first stack: %s", welcome.String())
 	}
 	if err := second.withdraw(); err != nil || kept() != first.dir {
 		t.Errorf("the end of the second: kept %q, %v", kept(), err)

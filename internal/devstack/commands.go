@@ -86,11 +86,15 @@ func newUp(s cli.Streams, e Engine) *cobra.Command {
 
 func (s *Stack) welcome(out cli.Streams) {
 	url, token := s.NetBox()
+	found, command := "cagenut finds it and its token by itself", "cagenut"
+	if !s.announced { // a line that is copied must not reach another stack
+		found, command = "CAGENUT_DATA="+s.dir+" makes cagenut use it", "CAGENUT_DATA="+quoted([]string{s.dir})+" cagenut"
+	}
 	fmt.Fprintf(out.Err, `
-The API is at %s; CAGENUT_DATA=%s makes cagenut use it, where it does not find it by itself. Open that address in a browser to watch.
+The API is at %s; %s. Open that address in a browser to watch.
 The box's NetBox is at %s/api/ (token %s), its faults and journal at %s.
-  cagenut install --rack %s --site %s --until hardware --reason "try it" --ticket DEMO-1 --watch
-`, s.API(), s.dir, url, token, s.BoxAdmin(), s.rack.Name, s.rack.Site.Slug)
+  %s install --rack %s --site %s --until hardware --reason "try it" --ticket DEMO-1 --watch
+`, s.API(), found, url, token, s.BoxAdmin(), command, s.rack.Name, s.rack.Site.Slug)
 }
 
 // ask runs a command of the product and decodes its JSON answer.
