@@ -26,7 +26,7 @@ func main() {
 
 // engine runs the Temporal server of a stack.
 func engine(ctx context.Context, o devstack.EngineOptions) (stop func() error, err error) {
-	t := temporaldev.Options{File: o.File, Ports: o.Ports}
+	t := temporaldev.Options{File: o.File, Ports: o.Ports, LogFile: o.LogFile}
 	if u := o.Database; u != nil {
 		password, _ := u.User.Password()
 		t.Postgres = &temporaldev.Postgres{Address: u.Host, User: u.User.Username(), Password: password, Database: "temporal"}

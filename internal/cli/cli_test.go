@@ -224,7 +224,7 @@ func TestTheControlPlaneIsAway(t *testing.T) {
 	}
 	t.Setenv("CAGENUT_URL", "http://127.0.0.1:1")
 	t.Setenv("CAGENUT_TOKEN", "cagenut_x")
-	if r := run(t, "", "op", "list"); r.code != ExitAway || !strings.Contains(r.err, "what to do: ") {
+	if r := run(t, "", "op", "list"); r.code != ExitAway || !strings.Contains(r.err, "what to do: ") || !strings.Contains(r.err, "from CAGENUT_URL") {
 		t.Errorf("nobody there: exit %d: %s", r.code, r.err)
 	}
 	r := run(t, "", "install", "srv-01", "--until", "hardware", "--reason", "r", "--ticket", "t")
@@ -393,6 +393,43 @@ func TestDevLoginIsFound(t *testing.T) {
 	}
 }
 
+// Two stacks on one machine: CAGENUT_DATA chooses, and one that is away is told by its folder.
+func TestTheStackOfAFolderIsChosen(t *testing.T) {
+	a := loggedIn(t, 1, operation.Viewer)
+	token := os.Getenv("CAGENUT_TOKEN")
+	os.Unsetenv("CAGENUT_URL")
+	os.Unsetenv("CAGENUT_TOKEN")
+	path, err := login.DevPath()
+	if err == nil {
+		err = login.Save(path, login.Login{URL: "http://127.0.0.1:1", Token: "cagenut_x", Dir: "/stacks/other"})
+	}
+	if err == nil {
+		err = os.MkdirAll("mine/conf", 0o700)
+	}
+	for name, text := range map[string]string{"stack.json": `{"api":"` + strings.TrimPrefix(a.URL, "http://") + `"}`, "conf/admin-token": token + "\n"} {
+		if err == nil {
+			err = os.WriteFile("mine/"+name, []byte(text), 0o600)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, "", "site", "list"); r.code != ExitAway || !strings.Contains(r.err, "dev.json of the stack in /stacks/other") {
+		t.Errorf("the other, which is away: exit %d: %s", r.code, r.err)
+	}
+	t.Setenv("CAGENUT_DATA", "mine")
+	if r := run(t, "", "site", "list"); r.code != 0 {
+		t.Errorf("the chosen one: exit %d: %s", r.code, r.err)
+	}
+	if r := run(t, "", "site", "list", "--url", "http://127.0.0.1:1"); r.code != ExitAway || !strings.Contains(r.err, "from --url") {
+		t.Errorf("a flag goes before: exit %d: %s", r.code, r.err)
+	}
+	t.Setenv("CAGENUT_DATA", "nothing")
+	if r := run(t, "", "site", "list"); r.code != ExitRefused || !strings.Contains(r.err, "nothing") {
+		t.Errorf("no stack there: exit %d: %s", r.code, r.err)
+	}
+}
+
 func TestTokensAndManifest(t *testing.T) {
 	loggedIn(t, 1, operation.Admin)
 	r := run(t, "", "token", "create", "bob", "--role", "operator", "--site", "ams01")
@@ -449,6 +486,12 @@ func TestConfigCheckListsProblemsAndSaysWhatItFound(t *testing.T) {
 		if r.code != ExitUsage || !strings.Contains(r.err, want) {
 			t.Errorf("exit %d, want %q in:\n%s", r.code, want, r.err)
 		}
+	}
+	if err := os.WriteFile("cagenut.yaml", []byte("# nothing yet\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, "", "config", "check"); r.code != ExitUsage || !strings.Contains(r.err, "nothing is configured in cagenut.yaml") {
+		t.Errorf("an empty file: exit %d: %s", r.code, r.err)
 	}
 	a := apitest.Start(t, 1)
 	if err := os.WriteFile("token", []byte(a.Token(t, "w", operation.Worker, "ams01")), 0o600); err != nil {

@@ -60,8 +60,10 @@ func (f *configFlags) load() (*config.Config, error) {
 			src.Set[key] = *value
 		}
 	}
-	f.empty = src.File == "" && len(src.Set) == 0 && !slices.ContainsFunc(config.Keys(), func(k string) bool { return os.Getenv(config.EnvName(k)) != "" })
-	return config.Load(src)
+	cfg, err := config.Load(src)
+	f.file = src.File
+	f.empty = err == nil && cfg.FromNothing() && len(src.Set) == 0 && !slices.ContainsFunc(config.Keys(), func(k string) bool { return os.Getenv(config.EnvName(k)) != "" })
+	return cfg, err
 }
 
 func newConfigCommand(s Streams) *cobra.Command {
@@ -83,6 +85,9 @@ PostgreSQL, Temporal, NetBox and the API where they are configured. It makes not
 			cfg, err := f.load()
 			if err != nil {
 				return err
+			}
+			if f.empty && f.file != "" {
+				return usage("there is nothing to check: nothing is configured in %s, nor by an environment variable or --set", f.file)
 			}
 			if f.empty {
 				return usage("there is nothing to check: name a file with --config or CAGENUT_CONFIG; %s is not in this folder", defaultFile)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -19,23 +20,26 @@ import (
 	"github.com/cagenut/cagenut/internal/version"
 )
 
-// connect gives the client for a command: flags, else the environment, else what `cagenut login`
-// kept, else what cagenut-dev left. Address and token come from the same place unless a flag or
-// variable gives one of them.
+// connect gives the client for a command: flags, else the environment, else the stack of cagenut-dev in
+// CAGENUT_DATA, else what `cagenut login` kept, else what cagenut-dev left. Address and token come from
+// the same place unless a flag or variable gives one of them.
 func connect(c *cobra.Command) (*client.Client, error) {
-	l, err := findLogin(c)
+	l, from, err := findLoginFrom(c)
 	if err != nil {
 		return nil, err
 	}
 	if l.URL == "" {
 		f := fault.New(fault.Unauthenticated, "no control plane is known")
-		f.Remedy = "run `cagenut login URL`, or set CAGENUT_URL and CAGENUT_TOKEN; `cagenut-dev` on this machine is found by itself"
+		f.Remedy = "run `cagenut login URL`, or set CAGENUT_URL and CAGENUT_TOKEN; the first running `cagenut-dev` is found by itself, another by CAGENUT_DATA=DIR"
 		return nil, f
 	}
-	return dial(l)
+	return dialFrom(l, from)
 }
 
-func dial(l login.Login) (*client.Client, error) {
+func dial(l login.Login) (*client.Client, error) { return dialFrom(l, "") }
+
+// dialFrom is dial for an address of which failures say where it came from.
+func dialFrom(l login.Login, from string) (*client.Client, error) {
 	h := client.WithRoots(nil)
 	if l.CAFile != "" {
 		pem, err := os.ReadFile(l.CAFile)
@@ -48,47 +52,95 @@ func dial(l login.Login) (*client.Client, error) {
 		}
 		h = client.WithRoots(roots)
 	}
+	if from != "" {
+		h.Transport = origin{next: h.Transport, from: from}
+	}
 	return client.New(l.URL, l.Token, "cagenut/"+version.String(), h)
 }
 
-func findLogin(c *cobra.Command) (login.Login, error) {
-	var l login.Login
-	var err error
-	for _, path := range []func() (string, error){login.Path, login.DevPath} {
-		name, err := path()
-		if err != nil {
-			continue // no home folder: then flags or variables must say it
-		}
-		found, ok, err := login.Load(name)
-		if err != nil {
-			return l, err
-		}
-		if ok {
-			l = found
-			break
-		}
+// origin adds to a request that got no answer where its address came from: somebody with several
+// control planes must see which of them was meant.
+type origin struct {
+	next http.RoundTripper
+	from string
+}
+
+func (o origin) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := o.next.RoundTrip(r)
+	if err != nil {
+		return nil, fmt.Errorf("%w (the address comes from %s)", err, o.from)
 	}
-	if v := pick(c, "url", "CAGENUT_URL"); v != "" && v != l.URL {
-		l = login.Login{URL: v} // a kept token is for the kept address only
+	return res, nil
+}
+
+func findLogin(c *cobra.Command) (login.Login, error) {
+	l, _, err := findLoginFrom(c)
+	return l, err
+}
+
+// findLoginFrom also tells where the address came from.
+func findLoginFrom(c *cobra.Command) (l login.Login, from string, err error) {
+	explicit := pick(c, "url", "CAGENUT_URL")
+	if l, from, err = keptLogin(explicit != ""); err != nil {
+		return l, from, err
+	}
+	if explicit != "" {
+		if from = "CAGENUT_URL"; c.Flags().Changed("url") {
+			from = "--url"
+		}
+		if explicit != l.URL {
+			l = login.Login{URL: explicit} // a kept token is for the kept address only
+		}
 	}
 	if v := os.Getenv("CAGENUT_TOKEN"); v != "" {
 		if l.Token, err = asToken("CAGENUT_TOKEN", v); err != nil {
-			return l, err
+			return l, from, err
 		}
 	}
 	if name, _ := c.Flags().GetString("token-file"); name != "" {
 		token, err := config.ReadSecretFile("--token-file", name)
 		if err != nil {
-			return l, err
+			return l, from, err
 		}
 		if l.Token, err = asToken("--token-file "+name, token); err != nil {
-			return l, err
+			return l, from, err
 		}
 	}
 	if v := pick(c, "ca-file", "CAGENUT_CA_FILE"); v != "" {
 		l.CAFile = v
 	}
-	return l, nil
+	return l, from, nil
+}
+
+// keptLogin reads the login of the stack in CAGENUT_DATA, else the first of the files that there is. A
+// stack that was never ready is an error, unless the address is given in another way.
+func keptLogin(given bool) (login.Login, string, error) {
+	if dir := os.Getenv("CAGENUT_DATA"); dir != "" {
+		l, err := login.OfStack(dir)
+		if err != nil && !given {
+			f := fault.Wrap(err, fault.Unauthenticated, "CAGENUT_DATA: %v", err)
+			f.Remedy = "run `cagenut-dev up --dir " + dir + "`, name another folder, or unset CAGENUT_DATA"
+			return l, "", f
+		}
+		return l, "stack.json of CAGENUT_DATA=" + dir, nil
+	}
+	for _, path := range []func() (string, error){login.Path, login.DevPath} {
+		name, err := path()
+		if err != nil {
+			continue // no home folder: then flags or variables must say it
+		}
+		l, ok, err := login.Load(name)
+		if err != nil {
+			return l, name, err
+		}
+		if ok && l.Dir != "" {
+			name += " of the stack in " + l.Dir
+		}
+		if ok {
+			return l, name, nil
+		}
+	}
+	return login.Login{}, "", nil
 }
 
 // asToken holds what a source gives as a token to what can be one, before it is sent: else the failure

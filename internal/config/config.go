@@ -38,7 +38,8 @@ type Config struct {
 	Telemetry Telemetry       `yaml:"telemetry"`
 	Log       Log             `yaml:"log"`
 
-	file string // where it came from, for messages
+	file    string // where it came from, for messages
+	nothing bool   // the file holds nothing
 }
 
 // File is the file that the configuration came from; empty when there was none.

@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,9 +104,10 @@ log: {level: loud}
 func TestBrokenYAMLNamesTheLine(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
 		"syntax":       {"api: {listen: [\n", ".yaml:1"},
-		"wrong type":   {"worker:\n  activities: many\n", `.yaml:2: the value "many" has the wrong type`},
+		"wrong type":   {"worker:\n  activities: many\n", `.yaml:2: worker.activities = "many": give a whole number`},
 		"twice":        {"log: {level: info}\napi: {}\nlog: {level: warn}\n", ".yaml:3"},
 		"two docs":     {"log: {level: info}\n---\napi: {}\n", ".yaml:3: the file holds several YAML documents"},
+		"no text":      {"state_dir: {}\n", ".yaml:1: state_dir: it is a section"},
 		"a list":       {"- a\n- b\n", ".yaml:1"},
 		"section list": {"api:\n  - listen\n", ".yaml:2"},
 	} {
@@ -118,10 +120,46 @@ func TestBrokenYAMLNamesTheLine(t *testing.T) {
 	}
 }
 
+// A wrong type stops nothing: the others, unknown keys and wrong values are listed with it, and the
+// value that could not be read is not judged a second time.
+func TestAllWrongTypesAreListedWithTheirKeys(t *testing.T) {
+	dir := t.TempDir()
+	_, err := Load(Source{File: write(t, dir, "c.yaml", `temporal: {host: [a], tls: 7}
+worker:
+  activities: many
+sites:
+  ams01:
+    window: {a: 1}
+    oob_prefixes: 10.0.0.0/8
+  ber01: {oob_prefixes: [10.0.8.0/22, [x]]}
+api: {lisen: x}
+log: {level: loud}
+`)})
+	want := []string{`1: temporal.host: it is a list: give a text`, `1: temporal.tls = "7": give a section: keys with values`,
+		`3: worker.activities = "many": give a whole number`,
+		`6: sites.ams01.window: it is a section with keys of its own: give a whole number`,
+		`7: sites.ams01.oob_prefixes = "10.0.0.0/8": give a list`,
+		`8: sites.ber01.oob_prefixes[1]: it is a list: give a text`,
+		`9: api.lisen: there is no such key: use one of listen, tls`,
+		`10: log.level = "loud": use one of debug, info, warn, error`}
+	if diff := cmp.Diff(want, strings.Split(strings.ReplaceAll(fmt.Sprint(err), dir+"/c.yaml:", ""), "\n")); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	_, err = LoadProfileFiles([]string{write(t, dir, "p.yaml", "name: [x]\nversion: one\nmatch: {device_types: [a]}\nbmc: {account: admin, protocol: telnet}\nos: {root_disk: {min_gb: big}}\n")})
+	for _, part := range []string{"p.yaml:1: name: it is a list", `p.yaml:2: version = "one": give a whole number`, "p.yaml:4: bmc.protocol", `os.root_disk.min_gb = "big": give a number`} {
+		if !strings.Contains(fmt.Sprint(err), part) {
+			t.Errorf("want %q in:\n%v", part, err)
+		}
+	}
+}
+
 func TestEmptyFileIsTheDefault(t *testing.T) {
 	c, err := Load(Source{File: write(t, t.TempDir(), "c.yaml", "# nothing yet\n")})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !c.FromNothing() {
+		t.Error("comments alone configure something")
 	}
 	if c.API.Listen != Default().API.Listen {
 		t.Errorf("listen %q", c.API.Listen)
@@ -236,6 +274,7 @@ func TestAllProblemsOfAllProfiles(t *testing.T) {
 		got = append(got, head+" "+p.Key)
 	}
 	want := []string{"b.yaml:11 firmware.components[1].reboot", "b.yaml:1 name", "c.yaml:2 bogus",
+		"c.yaml bmc.account", "c.yaml match.device_types",
 		"d.yml:2 bmc.account", "d.yml:2 bmc.protocol", "d.yml match.device_types"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s\n%v", diff, err)

@@ -38,7 +38,7 @@ func Load(src Source) (*Config, error) {
 			return nil, Problems{{File: src.File, Reason: reason(err), Remedy: "name the configuration file with --config or CAGENUT_CONFIG"}}
 		}
 		doc, problems = decode(src.File, raw, c)
-		c.file = src.File
+		c.file, c.nothing = src.File, doc.empty()
 		c.resolvePaths(filepath.Dir(src.File))
 	}
 	origin := map[string]string{} // key -> the variable or flag that set it
@@ -68,6 +68,9 @@ func Load(src Source) (*Config, error) {
 		origin[key] = "--set"
 	}
 	for _, p := range c.validate() {
+		if _, given := origin[p.Key]; doc.said(p.Key) && !given {
+			continue
+		}
 		p.File, p.Line = src.File, doc.line(p.Key)
 		if from, ok := origin[p.Key]; ok {
 			p.File, p.Line = from, 0
@@ -79,6 +82,9 @@ func Load(src Source) (*Config, error) {
 	}
 	return c, nil
 }
+
+// FromNothing tells whether the configuration was read from no file, or from one in which nothing stands.
+func (c *Config) FromNothing() bool { return c.file == "" || c.nothing }
 
 // Keys lists every key that the environment and --set can give, in the order of the struct. Sites
 // are in the file only.

@@ -71,14 +71,17 @@ func LoadProfileFiles(files []string) ([]profile.Profile, error) {
 func decodeProfile(file string, raw []byte) (profile.Profile, *document, Problems) {
 	p := profile.Profile{Version: 1, BMC: profile.BMC{Protocol: "redfish"}}
 	doc, problems := decode(file, raw, &p)
-	if len(problems) > 0 {
+	if doc == nil || !doc.decoded {
 		return p, doc, problems
 	}
-	if p.Version < 1 {
+	if p.Version < 1 && !doc.said("version") {
 		problems = append(problems, Problem{File: file, Line: doc.line("version"), Key: "version", Value: strconv.Itoa(p.Version),
 			Remedy: "use 1, 2, 3 and so on"})
 	}
 	for _, one := range p.Validate() {
+		if doc.said(one.Field) {
+			continue
+		}
 		problems = append(problems, Problem{File: file, Line: doc.line(one.Field), Key: one.Field, Value: strconv.Quote(one.Value), Remedy: one.Remedy})
 	}
 	return p, doc, problems

@@ -19,10 +19,27 @@ import (
 type document struct {
 	file string
 	ast  *ast.File
+	// decoded: the Go value holds what the file says, but for the values of wrong.
+	decoded bool
+	wrong   []string // keys of which the value has the wrong type
+}
+
+// empty tells whether nothing stands in the document.
+func (d *document) empty() bool {
+	return d != nil && (len(d.ast.Docs) == 0 || d.ast.Docs[0].Body == nil || len(d.ast.Docs) == 1 && d.decoded && len(pairs(d.ast.Docs[0].Body)) == 0)
+}
+
+// said tells whether a key, or one above it, is in the list of problems already for its type: what is
+// decoded there is not what the file says.
+func (d *document) said(key string) bool {
+	return d != nil && slices.ContainsFunc(d.wrong, func(w string) bool {
+		rest, ok := strings.CutPrefix(key, w)
+		return w == "" || ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
 }
 
 // decode reads one YAML document into v, strictly: unknown and repeated keys are problems. An empty
-// document leaves v as it is.
+// document leaves v as it is. A value of a wrong type is a problem too, and all others are decoded.
 func decode(file string, raw []byte, v any) (*document, Problems) {
 	parsed, err := parser.ParseBytes(raw, 0)
 	if err != nil {
@@ -34,10 +51,19 @@ func decode(file string, raw []byte, v any) (*document, Problems) {
 			Remedy: "put each into a file of its own"}}
 	}
 	if len(parsed.Docs) == 0 || parsed.Docs[0].Body == nil {
+		doc.decoded = true
 		return doc, nil
 	}
-	problems := unknownKeys(file, "", parsed.Docs[0].Body, reflect.TypeOf(v))
+	body, t := parsed.Docs[0].Body, reflect.TypeOf(v)
+	problems := append(unknownKeys(file, "", body, t), doc.wrongTypes(body, t)...)
+	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
+	if len(doc.wrong) > 0 {
+		doc.decoded = !slices.Contains(doc.wrong, "") && decodeRest(raw, t, v)
+		return doc, problems
+	}
+	doc.decoded = true
 	if err := yaml.NewDecoder(bytes.NewReader(raw)).Decode(v); err != nil && !errors.Is(err, io.EOF) {
+		doc.decoded = false
 		problems = append(problems, syntax(file, err))
 	}
 	return doc, problems
@@ -93,7 +119,7 @@ func syntax(file string, err error) Problem {
 	case errors.As(err, &dup):
 		p.Key, p.Reason, p.Remedy = dup.Token.Value, "the key stands twice", "remove one of them"
 	case errors.As(err, &kind):
-		p.Reason, p.Remedy = "the value "+strconv.Quote(kind.Token.Value)+" has the wrong type", "give a "+kind.DstType.String()
+		p.Reason, p.Remedy = "the value "+strconv.Quote(kind.Token.Value)+" has the wrong type", "give "+wanted(kind.DstType)
 	case errors.As(err, &y):
 		p.Reason = y.GetMessage()
 	}

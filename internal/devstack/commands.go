@@ -7,14 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cagenut/cagenut/internal/cli"
-	"github.com/cagenut/cagenut/internal/operation"
 )
 
 // Commands are the verbs that cagenut-dev has beside those of cagenut.
@@ -77,8 +73,11 @@ func newUp(s cli.Streams, e Engine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = stack.Up(c.Context(), func() { stack.welcome(s) })
-			return errors.Join(err, done())
+			err = stack.Up(c.Context(), func() {
+				stack.announce(c.Context(), s.Err)
+				stack.welcome(s)
+			})
+			return errors.Join(err, stack.withdraw(), done())
 		},
 	}
 	f.add(c)
@@ -87,139 +86,15 @@ func newUp(s cli.Streams, e Engine) *cobra.Command {
 
 func (s *Stack) welcome(out cli.Streams) {
 	url, token := s.NetBox()
+	found, command := "cagenut finds it and its token by itself", "cagenut"
+	if !s.announced { // a line that is copied must not reach another stack
+		found, command = "CAGENUT_DATA="+s.dir+" makes cagenut use it", "CAGENUT_DATA="+quoted([]string{s.dir})+" cagenut"
+	}
 	fmt.Fprintf(out.Err, `
-The API is at %s; cagenut finds it and its token by itself. Open that address in a browser to watch.
+The API is at %s; %s. Open that address in a browser to watch.
 The box's NetBox is at %s/api/ (token %s), its faults and journal at %s.
-  cagenut install --rack %s --site %s --until hardware --reason "try it" --ticket DEMO-1 --watch
-`, s.API(), url, token, s.BoxAdmin(), s.rack.Name, s.rack.Site.Slug)
-}
-
-func newDemo(s cli.Streams, e Engine) *cobra.Command {
-	f := flags{o: Options{Engine: e}}
-	var hold bool
-	c := &cobra.Command{
-		Use:   "demo",
-		Short: "Accept a rack of 12 simulated servers before your eyes",
-		Long: `Starts everything on this machine, accepts rack r12 of the box with live progress, and ends with a table. Killed in
-the middle and started again, it goes on where it was. --hold leaves everything running.`,
-		Example: `  cagenut-dev demo
-  cagenut-dev demo --hold`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			stack, done, err := f.open(true)
-			if err != nil {
-				return err
-			}
-			return errors.Join(stack.demo(c.Context(), s, hold), done())
-		},
-	}
-	c.Flags().BoolVar(&hold, "hold", false, "leave everything running afterwards")
-	f.add(c)
-	return c
-}
-
-// demo runs everything and, beside it, what an engineer would type.
-func (s *Stack) demo(ctx context.Context, out cli.Streams, hold bool) error {
-	fmt.Fprintf(out.Err, "starting PostgreSQL, Temporal and a data center in a box in %s\n", s.dir)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	ready, ended := make(chan struct{}), make(chan error, 1)
-	began := time.Now()
-	go func() { ended <- s.Up(ctx, func() { close(ready) }) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ready:
-	}
-	fmt.Fprintf(out.Err, "ready after %.1f s: rack %s of site %s has %d servers planned in NetBox\n", time.Since(began).Seconds(),
-		s.rack.Name, s.rack.Site.Slug, len(s.rack.Servers()))
-	err := s.acceptRack(ctx, out)
-	if err == nil && hold {
-		s.welcome(out)
-		return <-ended
-	}
-	stop()
-	return errors.Join(err, <-ended)
-}
-
-// acceptRack goes on with the operation that a killed demo left, or begins one.
-func (s *Stack) acceptRack(ctx context.Context, out cli.Streams) error {
-	open, err := s.openOperation(ctx)
-	if err != nil {
-		return err
-	}
-	args := s.asAdmin("op", "watch", open)
-	if open == "" {
-		if err := s.Replan(ctx); err != nil {
-			return err
-		}
-		args = s.asAdmin("install", "--rack", s.rack.Name, "--site", s.rack.Site.Slug, "--until", "hardware",
-			"--reason", "demo: accept rack "+s.rack.Name, "--ticket", "DEMO-1", "--watch")
-		fmt.Fprintf(out.Err, "$ cagenut %s\n", quoted(args[:len(args)-4]))
-	} else {
-		fmt.Fprintf(out.Err, "going on with %s\n", open)
-	}
-	code := cli.Main(ctx, out, args)
-	if ctx.Err() != nil {
-		return nil //nolint:nilerr // somebody ended the demo, which is no failure
-	}
-	if err := s.summary(ctx, out); err != nil {
-		return err
-	}
-	if code != cli.ExitOK {
-		return &cli.ExitError{Code: code, Err: fmt.Errorf("the rack was not accepted; `cagenut op list` and %s tell more", s.path("cagenut-dev.log"))}
-	}
-	return nil
-}
-
-// summary prints a table of the newest operation's machines, times and outcomes.
-func (s *Stack) summary(ctx context.Context, out cli.Streams) error {
-	list, err := s.operations(ctx)
-	if err != nil || len(list) == 0 {
-		return err
-	}
-	var d operation.Detail
-	if err := s.ask(ctx, &d, "op", "show", list[0].ID, "-o", "json"); err != nil {
-		return err
-	}
-	w := tabwriter.NewWriter(out.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\nMACHINE\tTYPE\tOUTCOME\tTIME\tCHANGED")
-	for _, r := range d.Runs {
-		changed := 0
-		for _, step := range r.Steps {
-			changed += len(step.Writes)
-		}
-		kind, _, _ := strings.Cut(strings.TrimPrefix(r.Profile, "server-"), "@")
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f s\t%d values\n", r.Asset.Name, kind, r.State, r.Ended.Sub(r.Started).Seconds(), changed)
-	}
-	fmt.Fprintf(w, "%s\t\t%s\t%.1f s\t\n", d.ID, d.State, d.Ended.Sub(d.Created).Seconds())
-	return w.Flush()
-}
-
-type listed struct {
-	ID    string `json:"id"`
-	State string `json:"state"`
-}
-
-func (s *Stack) operations(ctx context.Context) (list []listed, err error) {
-	err = s.ask(ctx, &list, "op", "list", "-o", "json")
-	return list, err
-}
-
-// openOperation gives the newest operation that has not ended; empty when there is none.
-func (s *Stack) openOperation(ctx context.Context) (string, error) {
-	list, err := s.operations(ctx)
-	if err != nil {
-		return "", err
-	}
-	for _, o := range list {
-		switch o.State {
-		case "done", "aborted", "failed":
-		default:
-			return o.ID, nil
-		}
-	}
-	return "", nil
+  %s install --rack %s --site %s --until hardware --reason "try it" --ticket DEMO-1 --watch
+`, s.API(), found, url, token, s.BoxAdmin(), command, s.rack.Name, s.rack.Site.Slug)
 }
 
 // ask runs a command of the product and decodes its JSON answer.
@@ -236,24 +111,6 @@ type buffer struct{ data []byte }
 func (b *buffer) Write(p []byte) (int, error) {
 	b.data = append(b.data, p...)
 	return len(p), nil
-}
-
-// quoted writes arguments as one types them.
-func quoted(args []string) string {
-	out := ""
-	for i, a := range args {
-		if i > 0 {
-			out += " "
-		}
-		for _, r := range a {
-			if r == ' ' || r == ':' {
-				a = fmt.Sprintf("%q", a)
-				break
-			}
-		}
-		out += a
-	}
-	return out
 }
 
 // newPart runs one part in a process of its own, which a test can kill.

@@ -94,7 +94,7 @@ func (s *Stack) temporal(ctx context.Context, ready func()) error {
 	if s.engine == nil {
 		return errors.New("this program has no Temporal server in it: run part temporal with cagenut-dev")
 	}
-	o := EngineOptions{Ports: s.set.TemporalPorts}
+	o := EngineOptions{Ports: s.set.TemporalPorts, LogFile: s.logFile()}
 	if s.set.TemporalStore == StorePostgres {
 		var err error
 		if o.Database, err = s.temporalDatabase(); err != nil {
@@ -197,6 +197,11 @@ func (s *Stack) Up(ctx context.Context, ready func()) error {
 			case <-programs.Done():
 				return nil
 			}
+			if p == PartPostgres { // from here on this process alone has the folder
+				if err := s.checkPorts(programs); err != nil {
+					return err
+				}
+			}
 		}
 		if err := s.Prepare(programs); err != nil {
 			return err
@@ -254,6 +259,7 @@ type EngineOptions struct {
 	File     string
 	Database *url.URL
 	Ports    [4]int
+	LogFile  string // for what the server itself logs: a stop alone makes it tell of errors with stack traces
 }
 
 // Where Temporal keeps its own.
@@ -263,8 +269,11 @@ const (
 )
 
 // DefaultDir is where a stack lives when nobody says: for root outside of root's home, where
-// PostgreSQL's user may go.
+// PostgreSQL's user may go. CAGENUT_DATA says it, to cagenut as well as to cagenut-dev.
 func DefaultDir() (string, error) {
+	if dir := os.Getenv("CAGENUT_DATA"); dir != "" {
+		return dir, nil
+	}
 	if os.Geteuid() == 0 {
 		return "/var/lib/cagenut-dev", nil
 	}

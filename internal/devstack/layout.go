@@ -31,6 +31,7 @@ var profiles embed.FS
 //	conf/           cagenut.yaml, profiles/, keys and tokens
 //	postgres/ temporal.sqlite box/ netbox/
 //	state/ firmware/ audit-head.json
+//	cagenut-dev.log what Temporal logs, and in a demo what all programs log
 type Stack struct {
 	dir  string
 	set  settings
@@ -39,6 +40,8 @@ type Stack struct {
 	said io.Writer
 
 	engine Engine // nil: part temporal cannot run in this process
+
+	announced bool // see announce
 }
 
 type settings struct {
@@ -98,7 +101,11 @@ func Open(o Options) (*Stack, error) {
 		}
 	}
 	s.rack = s.set.Rack
-	return s, s.write()
+	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) // Temporal would let others read it
+	if err != nil {
+		return nil, fmt.Errorf("make the stack's log: %w", err)
+	}
+	return s, errors.Join(s.write(), log.Close())
 }
 
 func newSettings(o Options) (settings, error) {
@@ -150,6 +157,30 @@ func freePorts(n int) ([]int, error) {
 	}
 	return out, nil
 }
+
+// checkPorts tells in the stack's words of a port that another program has taken: what listens there
+// names settings that nobody here has written.
+func (s *Stack) checkPorts(ctx context.Context) error {
+	uses := []struct{ what, address string }{
+		{"NetBox", s.set.NetBox}, {"the API", s.set.API}, {"the firmware server", s.set.Serve}, {"the box", s.set.BoxAdmin},
+	}
+	for _, port := range s.set.TemporalPorts {
+		uses = append(uses, struct{ what, address string }{"Temporal", fmt.Sprintf("127.0.0.1:%d", port)})
+	}
+	for _, u := range uses {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", u.address)
+		if err == nil {
+			err = l.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("the port of %s in this stack is taken (%w): end what listens there, or remove %s to begin anew with other ports", u.what, err, s.dir)
+		}
+	}
+	return nil
+}
+
+// logFile is where logs go that are not for a person's eyes.
+func (s *Stack) logFile() string { return s.path("cagenut-dev.log") }
 
 func (s *Stack) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)

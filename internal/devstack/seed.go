@@ -17,7 +17,6 @@ import (
 	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/cli"
 	"github.com/cagenut/cagenut/internal/config"
-	"github.com/cagenut/cagenut/internal/login"
 	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/internal/sim/netboxload"
 	"github.com/cagenut/cagenut/inventory"
@@ -80,18 +79,7 @@ func (s *Stack) Seed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.command(ctx, s.asAdmin(append([]string{"firmware", "add"}, files...)...)...); err != nil {
-		return err
-	}
-	token, err := os.ReadFile(s.AdminToken())
-	if err != nil {
-		return err
-	}
-	path, err := login.DevPath()
-	if err != nil {
-		return err
-	}
-	return login.Save(path, login.Login{URL: s.API(), Token: strings.TrimSpace(string(token))})
+	return s.command(ctx, s.asAdmin(append([]string{"firmware", "add"}, files...)...)...)
 }
 
 // asAdmin completes a command's arguments with where the API is and who asks.
@@ -102,16 +90,7 @@ func (s *Stack) asAdmin(args ...string) []string {
 // Replan puts every machine of the rack back to planned in the box's NetBox, as a person would, so
 // that the rack can be accepted once more.
 func (s *Stack) Replan(ctx context.Context) error {
-	base, admin := s.NetBox()
-	nb, err := netbox.New(netbox.Options{URL: base, Token: admin})
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, d := range s.rack.Servers() {
-		names = append(names, d.Name)
-	}
-	devices, err := nb.Find(ctx, inventory.Query{Names: names, Site: s.rack.Site.Slug})
+	nb, devices, err := s.devices(ctx)
 	if err != nil {
 		return err
 	}
@@ -124,6 +103,21 @@ func (s *Stack) Replan(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// devices reads the machines of the rack from the box's NetBox, and gives the client for it.
+func (s *Stack) devices(ctx context.Context) (*netbox.Client, []inventory.Device, error) {
+	base, admin := s.NetBox()
+	nb, err := netbox.New(netbox.Options{URL: base, Token: admin})
+	if err != nil {
+		return nil, nil, err
+	}
+	var names []string
+	for _, d := range s.rack.Servers() {
+		names = append(names, d.Name)
+	}
+	devices, err := nb.Find(ctx, inventory.Query{Names: names, Site: s.rack.Site.Slug})
+	return nb, devices, err
 }
 
 // manifest is what the vendor ships with the machines.

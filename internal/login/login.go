@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cagenut/cagenut/internal/atomicfile"
 )
@@ -19,6 +20,7 @@ type Login struct {
 	URL    string `json:"url"`
 	Token  string `json:"token"`
 	CAFile string `json:"ca_file,omitempty"` // of a private CA; empty: the system's
+	Dir    string `json:"dir,omitempty"`     // of the stack of cagenut-dev whose login it is; empty: of `cagenut login`
 }
 
 // String hides the token.
@@ -31,8 +33,35 @@ func (l Login) GoString() string { return "login.Login{" + l.URL + "}" }
 // read the first, else the second.
 func Path() (string, error) { return inConfigDir("login.json") }
 
-// DevPath is the file of cagenut-dev.
+// DevPath is the file of cagenut-dev. It holds the login of one running stack, the first of those that
+// run; the others are reached by their folder (OfStack).
 func DevPath() (string, error) { return inConfigDir("dev.json") }
+
+// OfStack reads the login of the cagenut-dev stack in a folder.
+func OfStack(dir string) (Login, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Login{}, fmt.Errorf("login: %w", err)
+	}
+	var set struct {
+		API string `json:"api"` // host:port
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "stack.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &set)
+	}
+	if err == nil && set.API == "" {
+		err = errors.New("stack.json names no API")
+	}
+	var token []byte
+	if err == nil {
+		token, err = os.ReadFile(filepath.Join(dir, "conf", "admin-token"))
+	}
+	if err != nil {
+		return Login{}, fmt.Errorf("login: no stack of cagenut-dev was ever ready in %s: %w", dir, err)
+	}
+	return Login{URL: "http://" + set.API, Token: strings.TrimSpace(string(token)), Dir: dir}, nil
+}
 
 func inConfigDir(name string) (string, error) {
 	dir, err := os.UserConfigDir()

@@ -23,7 +23,11 @@ const (
 
 // translate gives an error its fault code: the one place where what PostgreSQL and pgx say is
 // judged. what names the call and its argument. An error that has a code already keeps it.
-func translate(what string, err error) error {
+func translate(what string, err error) error { return translateAt(what, err, nil) }
+
+// translateAt is translate for a caller that knows where PostgreSQL should be: what ran out of time
+// says so by itself only when it was the connecting that did.
+func translateAt(what string, err error, to *pgconn.Config) error {
 	if err == nil {
 		return nil
 	}
@@ -37,7 +41,7 @@ func translate(what string, err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		if isAway(err) {
-			return fault.Wrap(err, fault.StoreAway, "%s: PostgreSQL does not answer", what)
+			return fault.Wrap(err, fault.StoreAway, "%s: PostgreSQL does not answer%s", what, whereAndWhy(err, to))
 		}
 		return fault.Wrap(err, fault.Internal, "%s: %v", what, err)
 	}
@@ -50,7 +54,7 @@ func translate(what string, err error) error {
 		pg.Code == "25006",                     // read-only: a standby took the address
 		pg.Code == "25P03",                     // idle in a transaction for too long
 		pg.Code == "55P03", pg.Code == "57014": // lock or statement time-out
-		return fault.Wrap(err, fault.StoreAway, "%s: PostgreSQL says: %s", what, pg.Message)
+		return fault.Wrap(err, fault.StoreAway, "%s: PostgreSQL%s says: %s", what, refusedAt(err), pg.Message)
 	case isContention(err):
 		return fault.Wrap(err, fault.StoreAway, "%s: PostgreSQL is too busy: %s", what, pg.Message)
 	case pg.Code == stateIllegalLifecycle:

@@ -102,7 +102,7 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	return translate("reach PostgreSQL", s.pool.Ping(ctx))
+	return translateAt("reach PostgreSQL", s.pool.Ping(ctx), &s.pool.Config().ConnConfig.Config)
 }
 
 // inTx runs fn in a transaction. Deadlocks and serialisation failures, after which PostgreSQL has

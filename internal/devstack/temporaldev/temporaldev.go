@@ -52,7 +52,8 @@ type Options struct {
 	// Namespace is operation.Namespace where empty.
 	Namespace string
 	Retention time.Duration // of ended workflows; 0: operation.Retention
-	LogLevel  string        // of the server's own log on stderr; empty: error
+	LogLevel  string        // of the server's own log; empty: error
+	LogFile   string        // to which that log is appended; empty: stderr
 }
 
 // Server is a running Temporal server.
@@ -85,7 +86,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.LogLevel == "" {
 		o.LogLevel = "error"
 	}
-	logger := log.NewZapLogger(log.BuildZapLogger(log.Config{Level: o.LogLevel}))
+	logger := log.NewZapLogger(log.BuildZapLogger(log.Config{Level: o.LogLevel, OutputFile: o.LogFile}))
 	stores, err := o.prepare(logger)
 	if err != nil {
 		return nil, err
