@@ -200,7 +200,7 @@ func (a *allocation) name(ctx context.Context, have ownAddress, ask inventory.Al
 	var now ownAddress
 	x := &call{query: url.Values{"fields": {ownAddressFields}}}
 	path := fmt.Sprintf("/api/ipam/ip-addresses/%d/", have.ID)
-	if err := a.send(ctx, a.op, x, &now, a.request(http.MethodGet, path, nil)); err != nil {
+	if err := a.exchange(ctx, a.op, x, &now, http.MethodGet, path, nil); err != nil {
 		return err
 	}
 	if now.DNSName != have.DNSName {
@@ -233,7 +233,7 @@ func (c *Client) Release(ctx context.Context, id asset.ID, operation string) ([]
 			continue
 		}
 		body := map[string]any{"changelog_message": message(inventory.StatusChange{Operation: operation, Message: "taken back"})}
-		err := a.send(ctx, op, &call{}, nil, a.request(http.MethodDelete, fmt.Sprintf("/api/ipam/ip-addresses/%d/", o.ID), body))
+		err := a.exchange(ctx, op, &call{}, nil, http.MethodDelete, fmt.Sprintf("/api/ipam/ip-addresses/%d/", o.ID), body)
 		var e *inventory.Error
 		if errors.As(err, &e) && e.Status == http.StatusNotFound {
 			err = nil // by a call whose answer was lost
@@ -256,7 +256,7 @@ func (a *allocation) wrote(object, field, before, after string) {
 }
 
 func (a *allocation) address(ctx context.Context, id int64) (out ownAddress, err error) {
-	err = a.send(ctx, a.op, &call{query: url.Values{"fields": {ownAddressFields}}}, &out, a.request(http.MethodGet, fmt.Sprintf("/api/ipam/ip-addresses/%d/", id), nil))
+	err = a.exchange(ctx, a.op, &call{query: url.Values{"fields": {ownAddressFields}}}, &out, http.MethodGet, fmt.Sprintf("/api/ipam/ip-addresses/%d/", id), nil)
 	return out, err
 }
 
@@ -275,7 +275,7 @@ func (a *allocation) patch(ctx context.Context, path string, id int64, etag stri
 	if etag != "" {
 		x.header.Set("If-Match", etag) // with its W/, as it came
 	}
-	err := a.send(ctx, a.op, x, nil, a.request(http.MethodPatch, fmt.Sprintf("/api/%s%d/", path, id), fields))
+	err := a.exchange(ctx, a.op, x, nil, http.MethodPatch, fmt.Sprintf("/api/%s%d/", path, id), fields)
 	var e *inventory.Error
 	if errors.As(err, &e) && x.status == http.StatusPreconditionFailed {
 		e.Kind, e.Err = inventory.ErrConflict, errPrecondition

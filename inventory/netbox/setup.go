@@ -181,7 +181,7 @@ func (c *Client) fulfil(ctx context.Context, n need, apply bool) (inventory.Setu
 // post creates one object. go-netbox cannot: the event rules and permissions that it knows are those
 // of NetBox 4.0.
 func (c *Client) post(ctx context.Context, op, path string, body, out any) error {
-	return c.send(ctx, op, &call{}, out, c.request(http.MethodPost, path, body))
+	return c.exchange(ctx, op, &call{}, out, http.MethodPost, path, body)
 }
 
 // difference tells in which needed fields an existing object differs; empty when in none.

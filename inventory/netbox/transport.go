@@ -157,7 +157,12 @@ func (c *Client) get(ctx context.Context, op, path string, out any) error {
 
 // ask sends a request that changes nothing.
 func (c *Client) ask(ctx context.Context, method, op, path string, out any) error {
-	return c.send(ctx, op, &call{}, out, c.request(method, path, nil))
+	return c.exchange(ctx, op, &call{}, out, method, path, nil)
+}
+
+// exchange is send for a request that go-netbox cannot make.
+func (c *Client) exchange(ctx context.Context, op string, x *call, out any, method, path string, body any) error {
+	return c.send(ctx, op, x, out, c.request(method, path, body)) //nolint:bodyclose // send reads and closes it
 }
 
 // request makes one that go-netbox cannot: its models are those of NetBox 4.0. body is sent as JSON.
