@@ -91,7 +91,9 @@ func (v *validator) oneOf(field, value string, allowed ...string) {
 	}
 }
 
-func (v *validator) url(field, value, what string) { v.urlShown(field, value, withoutUser(value), what) }
+func (v *validator) url(field, value, what string) {
+	v.urlShown(field, value, withoutUser(value), what)
+}
 
 // urlShown is url for a value that is shown otherwise than it is.
 func (v *validator) urlShown(field, value, shown, what string) {
