@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
@@ -22,12 +21,8 @@ func (a *Central) addresses(ctx context.Context, c Call) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	device, err := a.Inventory.Device(ctx, c.Asset.ID)
-	if err != nil {
+	if _, err := a.planned(ctx, c); err != nil {
 		return Result{}, err
-	}
-	if !asset.SameSerial(device.Serial, c.Asset.Serial) {
-		return Result{}, fault.New(fault.Drift, "NetBox now has serial %q for %s, the plan was made for %q", device.Serial, c.Asset.Name, c.Asset.Serial)
 	}
 	if c.Undo {
 		writes, err := a.Inventory.Release(ctx, c.Asset.ID, string(c.Operation))

@@ -148,18 +148,24 @@ func (a *Central) preflight(ctx context.Context, c Call) (Result, error) {
 	}}, nil
 }
 
+// planned reads the asset's device, right before writing: it must still be the machine of the plan.
+func (a *Central) planned(ctx context.Context, c Call) (inventory.Device, error) {
+	device, err := a.Inventory.Device(ctx, c.Asset.ID)
+	if err == nil && !asset.SameSerial(device.Serial, c.Asset.Serial) {
+		err = fault.New(fault.Drift, "NetBox now has serial %q for %s, the plan was made for %q", device.Serial, c.Asset.Name, c.Asset.Serial)
+	}
+	return device, err
+}
+
 // stage moves the NetBox status, or back when the step is undone.
 func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 	want, err := plan.Decode[plan.WantStage](c.Step)
 	if err != nil {
 		return Result{}, err
 	}
-	device, err := a.Inventory.Device(ctx, c.Asset.ID)
+	device, err := a.planned(ctx, c)
 	if err != nil {
 		return Result{}, err
-	}
-	if !asset.SameSerial(device.Serial, c.Asset.Serial) {
-		return Result{}, fault.New(fault.Drift, "NetBox now has serial %q for %s, the plan was made for %q", device.Serial, c.Asset.Name, c.Asset.Serial)
 	}
 	from, to := device.Status, asset.Status(want.To)
 	if c.Undo {

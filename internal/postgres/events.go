@@ -81,10 +81,16 @@ func (s *Store) Events(ctx context.Context, f operation.EventFilter) ([]operatio
 	if err != nil {
 		return nil, translate("events", err)
 	}
+	out, err := collectEvents(rows)
+	return out, translate("events", err)
+}
+
+// collectEvents reads rows of seq and body.
+func collectEvents(rows pgx.Rows) ([]operation.Event, error) {
 	out := []operation.Event{}
 	var seq int64
 	var body []byte
-	_, err = pgx.ForEachRow(rows, []any{&seq, &body}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&seq, &body}, func() error {
 		var e operation.Event
 		if err := json.Unmarshal(body, &e); err != nil {
 			return fault.Wrap(err, fault.Internal, "event %d: %v", seq, err)
@@ -93,7 +99,7 @@ func (s *Store) Events(ctx context.Context, f operation.EventFilter) ([]operatio
 		out = append(out, e)
 		return nil
 	})
-	return out, translate("events", err)
+	return out, err
 }
 
 // LastEvent gives the number of the last event that was committed before the call; 0: there is none.

@@ -259,18 +259,7 @@ func (s *Store) LatestEvents(ctx context.Context, f operation.EventFilter) ([]op
 	if err != nil {
 		return nil, translate("latest events", err)
 	}
-	out := []operation.Event{}
-	var seq int64
-	var body []byte
-	_, err = pgx.ForEachRow(rows, []any{&seq, &body}, func() error {
-		var e operation.Event
-		if err := json.Unmarshal(body, &e); err != nil {
-			return fault.Wrap(err, fault.Internal, "event %d: %v", seq, err)
-		}
-		e.Seq = seq
-		out = append(out, e)
-		return nil
-	})
+	out, err := collectEvents(rows)
 	return out, translate("latest events", err)
 }
 
