@@ -43,7 +43,7 @@ lint: ## golangci-lint and workflowcheck, built once into the cache
 
 .PHONY: e2e
 e2e: build ## runs against real NetBox, sushy-emulator, ipmi_sim; kills and faults (needs ../shared)
-	go test -tags e2e -timeout 60m -count 1 -p 2 ./bmc/redfish/reader ./test/e2e/...
+	go test -tags e2e -timeout 60m -count 1 -v -p 2 ./bmc/redfish/reader ./test/e2e/...
 
 .PHONY: e2e-kills-all
 e2e-kills-all: build ## kills at every mutating call of every flavour (CI takes base's, and what the others have beyond)
