@@ -70,6 +70,9 @@ func early(ctx context.Context) (context.Context, context.CancelFunc) {
 type Central struct {
 	Store     Store
 	Inventory inventory.Source
+	Notices   Notices
+	// Page is where people see an operation; empty where the API has no address that people know.
+	Page func(operation.ID) string
 }
 
 // Register makes them known to a worker.

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/configmgmt"
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
@@ -157,4 +158,31 @@ type Images interface {
 	URL(ctx context.Context, sha256, name, bmcAddress string) (string, error)
 	// Open reads an image, verified against its SHA-256 while it is read.
 	Open(ctx context.Context, sha256 string) (io.ReadCloser, int64, error)
+}
+
+// Boots opens and follows the boot records of a site's machines. A site's worker reaches it through
+// the API.
+type Boots interface {
+	// Open opens a record for a step's attempt, closing what else was open for the asset. It is harmless
+	// to repeat: the record is as it was first opened. One that was closed since is fault.BootUsed.
+	Open(ctx context.Context, o operation.BootOpen) (operation.BootRecord, error)
+	// State gives the newest record that a step's attempt opened, with what the machine told;
+	// fault.NotFound without one. Step and attempt empty and 0: the newest of the operation's.
+	State(ctx context.Context, op operation.ID, a asset.ID, step string, attempt int) (operation.BootState, error)
+	// Close closes a record: its tokens are good for nothing any more. It is harmless to repeat.
+	Close(ctx context.Context, boot int64) error
+	// Command queues a command for the record's agent, once by its ID, and gives what became of it.
+	Command(ctx context.Context, c operation.AgentCommand) (operation.AgentCommand, error)
+}
+
+// ConfigManagements gives the site's configuration management.
+type ConfigManagements interface {
+	// Driver gives a driver, salt or ansible, which is the worker's: nobody else closes it. One that the
+	// site's configuration does not set up is fault.Incomplete and names what to set.
+	Driver(name string) (configmgmt.Driver, error)
+}
+
+// Notices tells people. Telling the same (by its Key) twice is harmless.
+type Notices interface {
+	Notify(ctx context.Context, n operation.Notice) error
 }

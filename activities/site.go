@@ -18,12 +18,17 @@ import (
 	"github.com/cagenut/cagenut/internal/plan"
 )
 
-// Site holds the activities of a queue "site-<slug>": those that touch BMCs. It knows neither
-// PostgreSQL nor NetBox.
+// Site holds the activities of a queue "site-<slug>": those that touch BMCs, booting machines and
+// configuration management. It knows neither PostgreSQL nor NetBox.
 type Site struct {
 	BMCs    BMCs
 	Secrets Secrets
 	Images  Images
+	Boots   Boots
+	Configs ConfigManagements
+	// PowerOn tells how long to wait before a host of the rack may be switched on: 0 takes the turn. It
+	// keeps a rack's hosts from drawing their inrush current at once. nil: at once.
+	PowerOn func(rack string) time.Duration
 	// Endpoint completes a plan's BMC address with what the site's configuration says: port and CA.
 	Endpoint func(a asset.Ref, b plan.BMC) bmc.Endpoint
 	Clock    func() time.Time

@@ -50,6 +50,7 @@ type run struct {
 	aborting bool
 	stopped  time.Duration // paused or site away: counts for no deadline
 
+	news    bool                // the machine told something since the last call
 	reached []operation.Reached // buffered events
 	heard   map[int64]bool      // sequences seen
 

@@ -162,16 +162,18 @@ func (r *run) siteAway(ctx workflow.Context, f *fault.Error) {
 	r.record(ctx, operation.Transition{Error: f}, r.change())
 }
 
-// wait waits for d, or until a command comes.
+// wait waits for d, or until a command or news of the machine comes: a step that looks for something
+// that the machine tells does not look in vain.
 func (r *run) wait(ctx workflow.Context, d time.Duration, deaf bool) {
 	switch {
 	case d <= 0:
 	case deaf:
 		pause(ctx, d)
 	default:
-		if _, err := workflow.AwaitWithTimeout(ctx, d, func() bool { return len(r.inbox) > 0 }); err != nil {
+		if _, err := workflow.AwaitWithTimeout(ctx, d, func() bool { return len(r.inbox) > 0 || r.news }); err != nil {
 			workflow.GetLogger(ctx).Error("a wait was cut short", "error", err)
 		}
+		r.news = false
 	}
 }
 
@@ -191,7 +193,7 @@ func (r *run) do(ctx workflow.Context, c activities.Call, p Policy, left time.Du
 		o.TaskQueue = operation.QueueSite(c.Asset.Site)
 		o.ScheduleToStartTimeout = r.timing.SiteStart
 	}
-	r.calling = true
+	r.calling, r.news = true, false
 	err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, o), activities.ActivityStep, c).Get(ctx, &result)
 	r.calling = false
 	if err != nil {

@@ -24,6 +24,8 @@ const (
 	PolicyBMCWrite = "bmc-write"
 	PolicyFirmware = "firmware"
 	PolicyHuman    = "human"
+	PolicyBoot     = "boot"
+	PolicyConfig   = "config"
 )
 
 // Timing holds every number of the executor that is not in a plan.
@@ -76,6 +78,10 @@ func Standard() Timing {
 			// A push of 200 MB over a 10 Mbit/s management link takes three minutes; a BMC that flashes
 			// itself may be silent for twenty.
 			PolicyFirmware: {Call: 10 * time.Minute, First: 10 * time.Second, Most: 30 * time.Second, Limit: 30 * time.Minute},
+			// The BMC and our own API in one call. An API that is away costs nothing: the machine goes on.
+			PolicyBoot: {Call: 2 * time.Minute, First: 2 * time.Second, Most: 30 * time.Second, Limit: 15 * time.Minute},
+			// A master or a host that restarts is back within minutes; a run goes on without us.
+			PolicyConfig: {Call: 2 * time.Minute, First: 2 * time.Second, Most: 30 * time.Second, Limit: 15 * time.Minute},
 			// A work order makes no calls; the numbers serve its probe, if it ever has one.
 			PolicyHuman: {Call: time.Minute, First: 5 * time.Second, Most: 30 * time.Second, Limit: 10 * time.Minute},
 		},

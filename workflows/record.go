@@ -125,22 +125,11 @@ func (r *run) show(ctx workflow.Context, p operation.Progress, a *activities.Aga
 	r.record(ctx, operation.Transition{}, c)
 }
 
-// learn keeps what a step found out about the BMC.
+// learn keeps what a step found out about the machine.
 func (r *run) learn(k *operation.Known) {
 	if k == nil {
 		return
 	}
-	if k.Serial != "" {
-		r.known.Serial = k.Serial
-	}
-	if k.Pin != "" {
-		r.known.Pin = k.Pin
-	}
-	if k.Secret != "" {
-		r.known.Secret = k.Secret
-	}
-	if len(k.Quirks) > 0 {
-		r.known.Quirks = k.Quirks
-	}
+	r.known = r.known.Merge(*k)
 	r.learned = true
 }

@@ -15,6 +15,14 @@ const (
 	versionBIOS        = 1
 	versionHardware    = 1
 	versionAddresses   = 1
+	versionInstalled   = 1
+	versionAgent       = 1
+	versionBurnIn      = 1
+	versionDisks       = 1
+	versionOS          = 1
+	versionConfigure   = 1
+	versionValidate    = 1
+	versionInService   = 1
 	versionDiagnose    = 1
 )
 

@@ -17,7 +17,7 @@ func (r *run) hear(e operation.Reached) {
 	if e.Operation != r.in.Operation || r.heard[e.Sequence] {
 		return
 	}
-	r.heard[e.Sequence] = true
+	r.heard[e.Sequence], r.news = true, true
 	r.reached = append(r.reached, e)
 }
 

@@ -31,8 +31,9 @@ type BootRecord struct {
 	ID        int64     `json:"id"` // given by the store
 	Operation ID        `json:"operation"`
 	Asset     asset.Ref `json:"asset"` // as the plan froze it
+	Step      string    `json:"step"`  // that opened it
 	Purpose   Purpose   `json:"purpose"`
-	Attempt   int       `json:"attempt"` // of the step that opened it
+	Attempt   int       `json:"attempt"` // of the step
 	// MACs are those of the machine's ports, in NetBox's form. Whoever reports must have one of them.
 	MACs   []string `json:"macs"`
 	Serial string   `json:"serial,omitempty"` // empty: not compared
@@ -51,6 +52,7 @@ type BootRecord struct {
 type BootOpen struct {
 	Operation ID
 	Asset     asset.ID
+	Step      string
 	Purpose   Purpose
 	Attempt   int
 	TokenSum  BootSum
@@ -237,6 +239,12 @@ type BootEvent struct {
 	Body     []byte    `json:"body"`
 	From     string    `json:"from,omitempty"` // address of the sender
 	At       time.Time `json:"at"`
+}
+
+// BootState is a boot record with what its machine told, in order.
+type BootState struct {
+	Record BootRecord  `json:"record"`
+	Events []BootEvent `json:"events"`
 }
 
 // Heard answers an event.

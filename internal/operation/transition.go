@@ -1,12 +1,15 @@
 package operation
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/netconf"
 	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/internal/profile"
 )
 
 // Transition is one change of a run: it ends a step, begins the next, or tells of a change within
@@ -69,11 +72,52 @@ type Evidence struct {
 	Blob    string    `json:"blob,omitempty"`   // SHA-256 under which the data is to be had, when it is large
 }
 
-// Known is what Cagenut keeps about an asset's BMC between steps and operations. It holds
-// references, never secrets.
+// Known is what Cagenut keeps about an asset between steps and operations. It holds references, never
+// secrets.
 type Known struct {
 	Serial string   `json:"serial,omitempty"`
 	Pin    string   `json:"pin,omitempty"`    // SHA-256 of the BMC's certificate
 	Secret string   `json:"secret,omitempty"` // reference to its password
 	Quirks []string `json:"quirks,omitempty"`
+	// Network is the machine's, as NetBox had it when this operation gave it its addresses.
+	Network *netconf.Network `json:"network,omitempty"`
+	// Disks are those that the profile's hints chose, as the agent saw them.
+	Disks []profile.Disk `json:"disks,omitempty"`
+	// Installed is the system on the disks; one without a digest says that there is none any more.
+	Installed *Installed `json:"installed,omitempty"`
+}
+
+// Installed is a system that an operation of ours put on a machine, and by what it can be known again.
+type Installed struct {
+	Digest      string    `json:"digest,omitempty"`      // plan.System's
+	OS          string    `json:"os,omitempty"`          // as its os-release says: ID and VERSION_ID
+	Kernel      string    `json:"kernel,omitempty"`      // release that first came up
+	Fingerprint string    `json:"fingerprint,omitempty"` // of the key that configuration management knows the host by, SHA-256
+	Operation   ID        `json:"operation,omitempty"`   // that installed it
+	At          time.Time `json:"at,omitzero"`
+	// Proved is the operation that last saw this system run; its later steps leave it alone.
+	Proved ID `json:"proved,omitempty"`
+}
+
+// Is tells that an operation has proved that the machine runs the system with this digest.
+func (i *Installed) Is(digest string, proved ID) bool {
+	return i != nil && i.Digest != "" && i.Digest == digest && i.Proved == proved
+}
+
+// Merge gives what is known after something was learned: fields that are empty in l stay as they were.
+func (k Known) Merge(l Known) Known {
+	k.Serial, k.Pin, k.Secret = cmp.Or(l.Serial, k.Serial), cmp.Or(l.Pin, k.Pin), cmp.Or(l.Secret, k.Secret)
+	if len(l.Quirks) > 0 {
+		k.Quirks = l.Quirks
+	}
+	if l.Network != nil {
+		k.Network = l.Network
+	}
+	if len(l.Disks) > 0 {
+		k.Disks = l.Disks
+	}
+	if l.Installed != nil {
+		k.Installed = l.Installed
+	}
+	return k
 }

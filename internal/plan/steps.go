@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 
+	"github.com/cagenut/cagenut/internal/netconf"
 	"github.com/cagenut/cagenut/internal/profile"
 )
 
@@ -19,6 +21,14 @@ const (
 	KindBIOS        = "bios"
 	KindHardware    = "hardware"
 	KindAddresses   = "addresses"
+	KindInstalled   = "installed"
+	KindAgent       = "agent"
+	KindBurnIn      = "burn-in"
+	KindDisks       = "disk-layout"
+	KindOS          = "os-install"
+	KindConfigure   = "configure"
+	KindValidate    = "validate"
+	KindInService   = "in-service"
 
 	// KindDiagnose stands in no plan: the executor runs it when a step at a site parks, so that the
 	// event log's tail and the boot progress are among the evidence. It changes nothing.
@@ -114,6 +124,92 @@ type WantAddresses struct {
 	Interface string   `json:"interface"`
 	Pools     []string `json:"pools"` // prefixes, one an address family
 	DNSName   string   `json:"dns_name,omitempty"`
+	// Network is what the site's configuration adds to NetBox's for the machine's network; nil: none is
+	// derived.
+	Network *WantNetwork `json:"network,omitempty"`
+}
+
+// WantNetwork is what NetBox does not know of a machine's network.
+type WantNetwork struct {
+	Domain   string              `json:"domain,omitempty"`
+	Gateways []netip.Addr        `json:"gateways,omitempty"` // candidates: the one inside a primary address's prefix is taken
+	DNS      []netip.Addr        `json:"dns,omitempty"`
+	Search   []string            `json:"search,omitempty"`
+	Bond     netconf.BondOptions `json:"bond,omitzero"`
+}
+
+// System is an installed system, as it can be told from another.
+type System struct {
+	// Digest is the SHA-256 of all that it is made from: the profile's OS part, the site's sources, an
+	// image's own digest. The same digest is the same system.
+	Digest string `json:"digest"`
+	Host   string `json:"host"`   // the name that configuration management knows it by
+	Driver string `json:"driver"` // salt, ansible; empty: nobody can prove what runs there
+}
+
+// WantInstalled asks whether the machine already runs this system. It changes nothing: the steps that
+// follow leave alone what is proved.
+type WantInstalled struct {
+	System System `json:"system"`
+}
+
+// WantAgent boots the agent in RAM, learns what the machine itself sees, and chooses the disks.
+type WantAgent struct {
+	System  System           `json:"system"`
+	Boot    WantBoot         `json:"boot"`
+	Root    profile.RootDisk `json:"root"`
+	Disks   int              `json:"disks"` // how many the hints must match: 2 are mirrored
+	MACs    []WantMAC        `json:"macs,omitempty"`
+	Machine json.RawMessage  `json:"machine"` // a templates.Machine without network, disks and URL
+}
+
+// WantBoot is how a machine boots over the network, once.
+type WantBoot struct {
+	Way      string `json:"way"`           // pxe, http, vmedia
+	Firmware string `json:"firmware"`      // uefi, bios
+	MAC      string `json:"mac"`           // of the port that it boots from
+	URL      string `json:"url,omitempty"` // for http and vmedia: what the BMC is pointed at
+}
+
+// WantBurnIn loads the machine through the agent.
+type WantBurnIn struct {
+	System System         `json:"system"`
+	BurnIn profile.BurnIn `json:"burn_in"`
+}
+
+// WantDisks erases, through the agent, the disks that the agent step chose.
+type WantDisks struct {
+	System System `json:"system"`
+}
+
+// WantOS installs the operating system: by the installer that Boot starts, or, for an image, through the
+// agent.
+type WantOS struct {
+	System  System          `json:"system"`
+	Boot    WantBoot        `json:"boot"`
+	OS      profile.OS      `json:"os"`
+	Machine json.RawMessage `json:"machine"` // a templates.Machine without network, disks and URL
+	// ImageURL and ImageSHA256 are the image's, where the method is to write one.
+	ImageURL    string `json:"image_url,omitempty"`
+	ImageSHA256 string `json:"image_sha256,omitempty"`
+}
+
+// WantConfigure hands the machine to configuration management.
+type WantConfigure struct {
+	System System                   `json:"system"`
+	Config profile.ConfigManagement `json:"config"`
+}
+
+// WantValidate are the checks that must hold before the machine goes in service.
+type WantValidate struct {
+	System System         `json:"system"`
+	Checks profile.Checks `json:"checks"`
+}
+
+// WantInService moves the NetBox status From one of these To that, and tells people.
+type WantInService struct {
+	From []string `json:"from"`
+	To   string   `json:"to"`
 }
 
 // WantMAC is a MAC address that NetBox expects, with the interface that it is entered on.

@@ -25,7 +25,7 @@ const (
 	maxBootRefused = 50
 )
 
-const bootRow = `select b.id, b.operation, b.asset, r.name, r.serial, r.site, r.rack, b.purpose, b.attempt, b.macs, b.serial, b.uuid,
+const bootRow = `select b.id, b.operation, b.asset, r.name, r.serial, r.site, r.rack, b.step, b.purpose, b.attempt, b.macs, b.serial, b.uuid,
 	b.machine, b.stages, b.opened, b.expires, b.revoked, b.claimed, r.state
 	from boot_record b join run r on r.operation = b.operation and r.asset = b.asset `
 
@@ -33,7 +33,7 @@ func scanBoot(row pgx.Row) (operation.BootRecord, error) {
 	var b operation.BootRecord
 	var revoked *time.Time
 	a := &b.Asset
-	err := row.Scan(&b.ID, &b.Operation, &a.ID, &a.Name, &a.Serial, &a.Site, &a.Rack, &b.Purpose, &b.Attempt, &b.MACs, &b.Serial, &b.UUID,
+	err := row.Scan(&b.ID, &b.Operation, &a.ID, &a.Name, &a.Serial, &a.Site, &a.Rack, &b.Step, &b.Purpose, &b.Attempt, &b.MACs, &b.Serial, &b.UUID,
 		&b.Machine, &b.Stages, &b.Opened, &b.Expires, &revoked, &b.Claimed, &b.Run)
 	b.Opened, b.Expires, b.Revoked = b.Opened.UTC(), b.Expires.UTC(), timeOf(revoked)
 	if len(b.Stages) == 0 {
@@ -43,7 +43,7 @@ func scanBoot(row pgx.Row) (operation.BootRecord, error) {
 }
 
 // OpenBoot opens a boot record for a run that has not ended, and closes what else was open for the
-// asset. It is harmless to repeat for the same operation, asset, purpose and attempt: the record is
+// asset. It is harmless to repeat for the same operation, asset, step, purpose and attempt: the record is
 // as it was first opened and created is false; another token, which the caller made because it never
 // learned what became of the first, is then good too. A record that was closed is fault.BootUsed.
 func (s *Store) OpenBoot(ctx context.Context, o operation.BootOpen) (record operation.BootRecord, created bool, err error) {
@@ -71,8 +71,8 @@ func (s *Store) OpenBoot(ctx context.Context, o operation.BootOpen) (record oper
 		if err != nil {
 			return err
 		}
-		record, err = scanBoot(tx.QueryRow(ctx, bootRow+`where b.operation = $1 and b.asset = $2 and b.purpose = $3 and b.attempt = $4`,
-			o.Operation, o.Asset, o.Purpose, o.Attempt))
+		record, err = scanBoot(tx.QueryRow(ctx, bootRow+`where b.operation = $1 and b.asset = $2 and b.step = $3 and b.purpose = $4 and b.attempt = $5`,
+			o.Operation, o.Asset, o.Step, o.Purpose, o.Attempt))
 		switch {
 		case err == nil:
 			if err := record.Live(o.At); err != nil {
@@ -88,9 +88,9 @@ func (s *Store) OpenBoot(ctx context.Context, o operation.BootOpen) (record oper
 			return err
 		}
 		var id int64
-		err = tx.QueryRow(ctx, `insert into boot_record (operation, asset, purpose, attempt, macs, serial, uuid, machine, opened, expires)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id`,
-			o.Operation, o.Asset, o.Purpose, o.Attempt, macs, clean(o.Serial), clean(o.UUID), machine, o.At, o.Expires).Scan(&id)
+		err = tx.QueryRow(ctx, `insert into boot_record (operation, asset, step, purpose, attempt, macs, serial, uuid, machine, opened, expires)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) returning id`,
+			o.Operation, o.Asset, o.Step, o.Purpose, o.Attempt, macs, clean(o.Serial), clean(o.UUID), machine, o.At, o.Expires).Scan(&id)
 		if err != nil {
 			return err
 		}
@@ -175,11 +175,12 @@ func (s *Store) GetBoot(ctx context.Context, id int64) (operation.BootRecord, er
 	return record, translate(fmt.Sprintf("boot record %d", id), err)
 }
 
-// BootOfStep gives the record that a step's attempt opened; fault.NotFound without one.
-func (s *Store) BootOfStep(ctx context.Context, op operation.ID, a asset.ID, p operation.Purpose, attempt int) (operation.BootRecord, error) {
-	record, err := scanBoot(s.pool.QueryRow(ctx, bootRow+`where b.operation = $1 and b.asset = $2 and b.purpose = $3 and b.attempt = $4`, op, a, p, attempt))
+// BootOfStep gives the newest record that a step's attempt opened; fault.NotFound without one.
+func (s *Store) BootOfStep(ctx context.Context, op operation.ID, a asset.ID, step string, attempt int) (operation.BootRecord, error) {
+	record, err := scanBoot(s.pool.QueryRow(ctx, bootRow+`where b.operation = $1 and b.asset = $2 and b.step = $3 and b.attempt = $4
+		order by b.id desc limit 1`, op, a, step, attempt))
 	if noRows(err) {
-		return record, fault.New(fault.NotFound, "%s opened no boot record (%s, attempt %d) for asset %s", op, p, attempt, a)
+		return record, fault.New(fault.NotFound, "step %s of %s opened no boot record in attempt %d for asset %s", step, op, attempt, a)
 	}
 	return record, translate("boot record of "+string(op), err)
 }

@@ -22,7 +22,7 @@ import (
 func macFor(id asset.ID) string { return fmt.Sprintf("02:00:00:00:00:%02X", int(id)) }
 
 func opening(op operation.ID, id asset.ID, p operation.Purpose, token string) operation.BootOpen {
-	return operation.BootOpen{Operation: op, Asset: id, Purpose: p, Attempt: 1, TokenSum: operation.SumBootToken(token), MACs: []string{strings.ToLower(macFor(id))},
+	return operation.BootOpen{Operation: op, Asset: id, Step: string(p), Purpose: p, Attempt: 1, TokenSum: operation.SumBootToken(token), MACs: []string{strings.ToLower(macFor(id))},
 		Serial: fmt.Sprintf("SN%d", id), Machine: json.RawMessage(`{"Firmware": "uefi", "Boot": {"Base": ""}}`), At: noon, Expires: noon.Add(time.Hour)}
 }
 
@@ -83,7 +83,7 @@ func TestOpenBoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if b, err := s.BootOfStep(ctx, op, 1, operation.ForInstall, 1); err != nil || b.Revoked != noon.Add(time.Second) {
+	if b, err := s.BootOfStep(ctx, op, 1, string(operation.ForInstall), 1); err != nil || b.Revoked != noon.Add(time.Second) {
 		t.Errorf("%+v, %v", b, err)
 	}
 	if n := count(t, s, `select count(*) from audit where action in ('boot.open', 'boot.close')`); n != 3 {

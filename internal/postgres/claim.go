@@ -82,12 +82,12 @@ func (s *Store) Claim(ctx context.Context, c activities.ClaimRequest) (activitie
 	return out, nil
 }
 
-// knownOf gives what is known of an asset's BMC. What was learned about a machine with another
+// knownOf gives what is known of an asset. What was learned about a machine with another
 // serial is not about this one: somebody put a new machine behind the same NetBox device.
 func knownOf(ctx context.Context, q querier, a asset.Ref) (operation.Known, error) {
 	var k operation.Known
-	err := q.QueryRow(ctx, `select serial, pin, secret, quirks from asset_known where asset = $1`, a.ID).
-		Scan(&k.Serial, &k.Pin, &k.Secret, &k.Quirks)
+	err := q.QueryRow(ctx, `select serial, pin, secret, quirks, network, disks, installed from asset_known where asset = $1`, a.ID).
+		Scan(&k.Serial, &k.Pin, &k.Secret, &k.Quirks, &k.Network, &k.Disks, &k.Installed)
 	if noRows(err) || (err == nil && k.Serial != "" && !asset.SameSerial(k.Serial, a.Serial)) {
 		return operation.Known{}, nil
 	}

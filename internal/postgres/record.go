@@ -268,28 +268,19 @@ func auditDetail(t operation.Transition, proofs map[string][]proof) (string, err
 	return string(raw), err
 }
 
-// queueLearned keeps what was learned about the asset's BMC; fields that are empty stay as they
+// queueLearned keeps what was learned about the asset; fields that are empty stay as they
 // were, unless the machine is another one by its serial. A change of pin is an audit row.
 func queueLearned(ctx context.Context, tx pgx.Tx, b *pgx.Batch, run runRow, t operation.Transition) error {
 	old, err := knownOf(ctx, tx, run.Ref)
 	if err != nil {
 		return err
 	}
-	now, l := old, t.Learned
+	now, l := old, *t.Learned
 	if l.Serial != "" && old.Serial != "" && !asset.SameSerial(l.Serial, old.Serial) {
 		now = operation.Known{}
 	}
-	set := func(field *string, value string) {
-		if value != "" {
-			*field = clean(value)
-		}
-	}
-	set(&now.Serial, l.Serial)
-	set(&now.Pin, l.Pin)
-	set(&now.Secret, l.Secret)
-	if len(l.Quirks) > 0 {
-		now.Quirks = l.Quirks
-	}
+	l.Serial, l.Pin, l.Secret = clean(l.Serial), clean(l.Pin), clean(l.Secret)
+	now = now.Merge(l)
 	if now.Serial == "" {
 		now.Serial = run.Serial
 	}
@@ -297,10 +288,12 @@ func queueLearned(ctx context.Context, tx pgx.Tx, b *pgx.Batch, run runRow, t op
 	if quirks == nil {
 		quirks = []string{}
 	}
-	b.Queue(`insert into asset_known (asset, serial, pin, secret, quirks, operation, updated) values ($1, $2, $3, $4, $5, $6, $7)
+	b.Queue(`insert into asset_known (asset, serial, pin, secret, quirks, network, disks, installed, operation, updated)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		on conflict (asset) do update set serial = excluded.serial, pin = excluded.pin, secret = excluded.secret,
-			quirks = excluded.quirks, operation = excluded.operation, updated = excluded.updated`,
-		t.Asset, now.Serial, now.Pin, now.Secret, quirks, t.Operation, t.At)
+			quirks = excluded.quirks, network = excluded.network, disks = excluded.disks, installed = excluded.installed,
+			operation = excluded.operation, updated = excluded.updated`,
+		t.Asset, now.Serial, now.Pin, now.Secret, quirks, now.Network, now.Disks, now.Installed, t.Operation, t.At)
 	if now.Pin == old.Pin {
 		return nil
 	}
