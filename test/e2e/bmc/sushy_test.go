@@ -102,7 +102,11 @@ func startSushy(t *testing.T, host, port string) sushy {
 		address: net.JoinHostPort(host, port), pin: broker.Fingerprint(cert),
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
 	}
-	wait(t, "sushy-emulator", func() error { _, err := s.get("/redfish/v1/"); return err })
+	// Each kind of resource opens its database at its first request, and answers 500 to another first
+	// request at the same moment: so they come one after another.
+	for _, path := range []string{"", "Systems/" + sushySystem, "Systems/" + sushySystem + "/Storage", "Systems/" + sushySystem + "/VirtualMedia", "Chassis", "Managers"} {
+		wait(t, "sushy-emulator", func() error { _, err := s.get("/redfish/v1/" + path); return err })
+	}
 	return s
 }
 
