@@ -61,6 +61,10 @@ fuzz: ## a short run of every fuzz target
 bench-bmc: ## what reading a BMC costs, beside bmclib; fails when a bound is missed (TREE=capture.tar.gz)
 	go run ./bmc/redfish/reader/bench $(if $(TREE),-tree '$(TREE)')
 
+.PHONY: bench-executor
+bench-executor: ## what the executor costs beside bare activities on the same Temporal; fails below 60 %
+	go run ./internal/devstack/benchexecutor
+
 .PHONY: clean
 clean: ## remove what was built; caches stay
 	rm -rf bin dist
