@@ -44,8 +44,20 @@ type Options struct {
 	// BootURL is the boot service of the site, http(s)://host:port: what a DHCP server would hand out.
 	// Empty: hosts do nothing when they boot.
 	BootURL string
+	// Minions is the box's Salt, where the hosts' minions are; nil: nobody hears of them.
+	Minions Minions
 	// Logger is for what goes wrong with the box itself; nil: slog.Default.
 	Logger *slog.Logger
+}
+
+// Minions are the minions of hosts whose system came up. Its methods must not wait.
+type Minions interface {
+	// Fingerprint is that of the key that a minion makes of a seed.
+	Fingerprint(seed string) string
+	// Start starts a minion with that key, or goes on with it.
+	Start(id, seed string) error
+	// Stop ends a minion whose host lost its power. One that is not there is success.
+	Stop(id string) error
 }
 
 // Box is a running data center. Make one with New.

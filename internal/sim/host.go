@@ -29,7 +29,8 @@ type OnDisk struct {
 	Operation string    `json:"operation"`
 	At        time.Time `json:"at"`
 	HostKey   string    `json:"ssh_host_key"`             // public
-	MinionKey string    `json:"salt_minion_fp,omitempty"` // fingerprint; empty: no Salt
+	Minion    string    `json:"salt_minion,omitempty"`    // its ID; empty: no Salt
+	MinionKey string    `json:"salt_minion_fp,omitempty"` // fingerprint
 	// Pending says that the system has not reported its first boot; Base is where it will.
 	Pending bool   `json:"pending,omitempty"`
 	Base    string `json:"base,omitempty"`
@@ -95,6 +96,9 @@ func (m *Machine) startHost(target, uri string) {
 
 // stopHost ends what the host does at once: its power is gone, or it was reset. The caller holds the lock.
 func (m *Machine) stopHost() {
+	if i := m.st.Host.Installed; i != nil {
+		m.minionRuns(*i, false)
+	}
 	if m.st.Host.Run != nil {
 		m.st.Host.Run, m.dirty = nil, true
 	}

@@ -21,7 +21,7 @@ type answers struct {
 	Firmware  string   `json:"firmware,omitempty"`
 	Disks     []string `json:"disks,omitempty"`
 	PowerOff  bool     `json:"power_off,omitempty"`
-	Salt      bool     `json:"salt,omitempty"`
+	Minion    string   `json:"minion,omitempty"` // its ID; empty: no Salt
 }
 
 // firmwareBoots follows the boot override: over the network, or the disk.
@@ -165,7 +165,7 @@ var (
 	disksIn     = regexp.MustCompile(`(?m)^\s*disks='([^']*)'`)
 	biosIn      = regexp.MustCompile(`(?m)^\s*\[ ! -d /sys/firmware/efi \] \|\| fail`)
 	powerOffIn  = regexp.MustCompile(`(?m)^(d-i debian-installer/exit/poweroff boolean true|poweroff|\s*shutdown: "?poweroff"?)\s*$`)
-	saltIn      = regexp.MustCompile(`systemctl enable --now salt-minion`)
+	minionIn    = regexp.MustCompile(`'id: \\?"([A-Za-z0-9._-]+)\\?"'`) // in user-data, quotes have a backslash
 	titleIn     = regexp.MustCompile(`(?m)^# (Debian|Ubuntu|RHEL family) (\S+) for `)
 )
 
@@ -180,7 +180,7 @@ func parseAnswers(method, text string) answers {
 		return ""
 	}
 	a := answers{Operation: operationIn.FindString(text), BootMAC: first(bootMACIn), Disks: strings.Fields(first(disksIn)), Firmware: "uefi",
-		PowerOff: powerOffIn.MatchString(text), Salt: saltIn.MatchString(text)}
+		PowerOff: powerOffIn.MatchString(text), Minion: first(minionIn)}
 	if biosIn.MatchString(text) {
 		a.Firmware = "bios"
 	}
@@ -254,8 +254,8 @@ func (m *Machine) installerGoesOn(ctx context.Context, r hostRun) {
 			written := m.hostDid(r.Number, func(now time.Time, run *hostRun) {
 				run.Did = true
 				i := OnDisk{OS: a.OS, Disks: a.Disks, Operation: a.Operation, Pending: true, Base: run.Base, HostKey: hostKey(m.spec.Serial, a.Operation)}
-				if a.Salt {
-					i.MinionKey = minionKey(m.spec.Serial, a.Operation)
+				if a.Minion != "" {
+					i.Minion, i.MinionKey = a.Minion, m.minionKey(a.Operation)
 				}
 				m.writes(now, i)
 			})
@@ -289,9 +289,32 @@ func (m *Machine) installerGoesOn(ctx context.Context, r hostRun) {
 	}
 }
 
+// minionSeed is what a minion's key is made of: each installation has another.
+func (m *Machine) minionSeed(operation string) string { return m.spec.Serial + " in " + operation }
+
 // minionKey is the fingerprint of the key that a minion makes.
-func minionKey(serial, operation string) string {
-	return fmt.Sprintf("%x", digest(serial, "salt minion key/"+operation))
+func (m *Machine) minionKey(operation string) string {
+	if m.box.opts.Minions == nil {
+		return fmt.Sprintf("%x", digest(m.spec.Serial, "salt minion key/"+operation))
+	}
+	return m.box.opts.Minions.Fingerprint(m.minionSeed(operation))
+}
+
+// minionRuns tells the box's Salt that the host's minion has started, or that it is gone.
+func (m *Machine) minionRuns(i OnDisk, up bool) {
+	minions := m.box.opts.Minions
+	if minions == nil || i.Minion == "" {
+		return
+	}
+	var err error
+	if up {
+		err = minions.Start(i.Minion, m.minionSeed(i.Operation))
+	} else {
+		err = minions.Stop(i.Minion)
+	}
+	if err != nil {
+		m.box.opts.Logger.Error("the box's Salt", "minion", i.Minion, "up", up, "error", err)
+	}
 }
 
 // diskBoots brings up what is on the disk, and reports its first boot.
@@ -303,6 +326,9 @@ func (m *Machine) diskBoots(ctx context.Context, r hostRun) {
 	}
 	if !m.rest(ctx, timeSystem) {
 		return
+	}
+	if i.Minion != "" && (!i.Pending || i.Image == "" || r.Stage == "first-boot") {
+		m.minionRuns(i, true)
 	}
 	if !i.Pending {
 		m.hostDid(r.Number, func(now time.Time, _ *hostRun) {
@@ -323,8 +349,8 @@ func (m *Machine) diskBoots(ctx context.Context, r hostRun) {
 				run.Stage = "installed"
 				on := m.st.Host.Installed
 				on.Operation, on.HostKey = a.Operation, hostKey(m.spec.Serial, a.Operation)
-				if a.Salt {
-					on.MinionKey = minionKey(m.spec.Serial, a.Operation)
+				if a.Minion != "" {
+					on.Minion, on.MinionKey = a.Minion, m.minionKey(a.Operation)
 				}
 			})
 		}

@@ -350,7 +350,7 @@ func (m *Machine) Summary() Summary {
 	}
 	if i := st.Host.Installed; i != nil {
 		s.Installed = &OnDisk{OS: i.OS, Image: i.Image, Disks: slices.Clone(i.Disks), Operation: i.Operation, At: i.At, HostKey: i.HostKey,
-			MinionKey: i.MinionKey, Pending: i.Pending} // without the one-time URL
+			Minion: i.Minion, MinionKey: i.MinionKey, Pending: i.Pending} // without the one-time URL
 	}
 	for _, t := range st.Tasks {
 		if !t.done() {
