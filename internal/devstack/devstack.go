@@ -149,6 +149,11 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 		<-ctx.Done()
 		return srv.Close()
 	})
+	salt, serveSalt, err := s.salt(ctx)
+	if err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	g.Go(serveSalt)
 	var machines []sim.MachineSpec
 	for _, rack := range s.Racks() {
 		if err := netboxload.LoadRack(ctx, "http://"+s.set.NetBox, s.set.NetBoxAdmin, rack); err != nil {
@@ -160,7 +165,7 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 		return sim.Run(ctx, sim.Options{
 			Dir: s.path("box"), Machines: machines, Port: s.set.BMCPort, Admin: s.set.BoxAdmin,
 			Speed: s.set.Speed, Latency: s.set.Latency, Logger: s.log, Faults: rules,
-			BootURL: "http://" + s.set.Serve,
+			BootURL: "http://" + s.set.Serve, Minions: minions{salt},
 		}, func(*sim.Box) { ready() })
 	})
 	return g.Wait()

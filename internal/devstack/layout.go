@@ -29,7 +29,7 @@ var profiles embed.FS
 //
 //	stack.json      settings that a restart keeps: addresses, speeds, the administrator's NetBox token
 //	conf/           cagenut.yaml, profiles/, keys and tokens
-//	postgres/ temporal.sqlite box/ netbox/
+//	postgres/ temporal.sqlite box/ netbox/ salt/
 //	state/ firmware/ audit-head.json
 //	cagenut-dev.log what Temporal logs, and in a demo what all programs log
 type Stack struct {
@@ -55,6 +55,8 @@ type settings struct {
 	Speed         float64 `json:"speed"`
 	Latency       float64 `json:"latency"`
 	Faster        int     `json:"faster"`
+	Salt          string  `json:"salt"` // host:port of the box's salt-api
+	SaltPassword  string  `json:"salt_password"`
 	TemporalStore string  `json:"temporal_store,omitempty"` // empty: sqlite
 	PostgresPort  int     `json:"postgres_port,omitempty"`  // for Temporal on PostgreSQL
 	// Rack is what the box runs, so that a part in a process of its own runs the same.
@@ -82,7 +84,7 @@ func Open(o Options) (*Stack, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the stack's folder: %w", err)
 	}
-	for _, sub := range []string{"conf", "conf/profiles", "state", "firmware", "box", "netbox"} {
+	for _, sub := range []string{"conf", "conf/profiles", "state", "firmware", "box", "netbox", "salt"} {
 		if err := os.MkdirAll(s.path(sub), 0o700); err != nil {
 			return nil, fmt.Errorf("make the stack's folder: %w", err)
 		}
@@ -123,14 +125,15 @@ func newSettings(o Options) (settings, error) {
 	if set.Faster == 0 {
 		set.Faster = 10
 	}
-	ports, err := freePorts(10)
+	set.SaltPassword = rand.Text()
+	ports, err := freePorts(11)
 	if err != nil {
 		return set, err
 	}
 	local := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	set.NetBox, set.API, set.Serve, set.BoxAdmin, set.BMCPort = local(ports[0]), local(ports[1]), local(ports[2]), local(ports[3]), ports[4]
 	copy(set.TemporalPorts[:], ports[5:])
-	set.PostgresPort = ports[9]
+	set.PostgresPort, set.Salt = ports[9], local(ports[10])
 	return set, nil
 }
 
@@ -163,6 +166,7 @@ func freePorts(n int) ([]int, error) {
 func (s *Stack) checkPorts(ctx context.Context) error {
 	uses := []struct{ what, address string }{
 		{"NetBox", s.set.NetBox}, {"the API", s.set.API}, {"the firmware server", s.set.Serve}, {"the box", s.set.BoxAdmin},
+		{"Salt", s.set.Salt},
 	}
 	for _, port := range s.set.TemporalPorts {
 		uses = append(uses, struct{ what, address string }{"Temporal", fmt.Sprintf("127.0.0.1:%d", port)})
@@ -229,6 +233,9 @@ func (s *Stack) write() error {
 		return err
 	}
 	if err := atomicfile.Write(s.path("stack.json"), append(raw, '\n')); err != nil {
+		return err
+	}
+	if err := atomicfile.Write(s.path("conf", "salt-password"), []byte(s.set.SaltPassword+"\n")); err != nil {
 		return err
 	}
 	for _, name := range []string{"secrets.key", "audit.key"} {
