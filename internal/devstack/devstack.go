@@ -154,6 +154,10 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 		return errors.Join(err, srv.Close())
 	}
 	g.Go(serveSalt)
+	var hosts sim.Minions = minions{salt}
+	if s.set.MinionsURL != "" {
+		hosts = elsewhere{s.set.MinionsURL}
+	}
 	var machines []sim.MachineSpec
 	for _, rack := range s.Racks() {
 		if err := netboxload.LoadRack(ctx, "http://"+s.set.NetBox, s.set.NetBoxAdmin, rack); err != nil {
@@ -165,7 +169,7 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 		return sim.Run(ctx, sim.Options{
 			Dir: s.path("box"), Machines: machines, Port: s.set.BMCPort, Admin: s.set.BoxAdmin,
 			Speed: s.set.Speed, Latency: s.set.Latency, Logger: s.log, Faults: rules,
-			BootURL: "http://" + s.set.Serve, Minions: minions{salt},
+			BootURL: "http://" + s.set.Serve, Minions: hosts,
 		}, func(*sim.Box) { ready() })
 	})
 	return g.Wait()
@@ -250,6 +254,8 @@ type Options struct {
 	// Engine runs part temporal; nil: this process does not. It is a parameter so that what only looks
 	// at a stack, such as a test, does not have a Temporal server linked in.
 	Engine Engine
+	// MinionsURL is where the minions of the box's hosts are run (see Minion); empty: in the box's Salt.
+	MinionsURL string
 	// TemporalStore is where Temporal keeps its own: StoreSQLite (where empty) or StorePostgres.
 	TemporalStore string
 	Log           *slog.Logger

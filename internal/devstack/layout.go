@@ -57,6 +57,7 @@ type settings struct {
 	Faster        int     `json:"faster"`
 	Salt          string  `json:"salt"` // host:port of the box's salt-api
 	SaltPassword  string  `json:"salt_password"`
+	MinionsURL    string  `json:"minions_url,omitempty"`
 	TemporalStore string  `json:"temporal_store,omitempty"` // empty: sqlite
 	PostgresPort  int     `json:"postgres_port,omitempty"`  // for Temporal on PostgreSQL
 	// Rack is what the box runs, so that a part in a process of its own runs the same.
@@ -115,7 +116,7 @@ func newSettings(o Options) (settings, error) {
 	if _, err := rand.Read(token); err != nil {
 		return settings{}, err
 	}
-	set := settings{NetBoxAdmin: hex.EncodeToString(token), Speed: o.Speed, Latency: o.Latency, Faster: o.Faster, Rack: o.Rack, More: o.More, TemporalStore: o.TemporalStore}
+	set := settings{NetBoxAdmin: hex.EncodeToString(token), Speed: o.Speed, Latency: o.Latency, Faster: o.Faster, Rack: o.Rack, More: o.More, TemporalStore: o.TemporalStore, MinionsURL: o.MinionsURL}
 	if s := o.TemporalStore; s != "" && s != StoreSQLite && s != StorePostgres {
 		return set, fmt.Errorf("store of Temporal %q: use %s or %s", s, StoreSQLite, StorePostgres)
 	}

@@ -1,11 +1,15 @@
 package devstack
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/cagenut/cagenut/internal/sim/saltsim"
@@ -17,7 +21,9 @@ const saltUser = "cagenut"
 // minions are the box's hosts in the box's Salt.
 type minions struct{ *saltsim.Server }
 
-func (m minions) Fingerprint(seed string) string { return saltsim.Fingerprint(saltsim.Key(seed)) }
+func (m minions) Fingerprint(_, seed string) (string, error) {
+	return saltsim.Fingerprint(saltsim.Key(seed)), nil
+}
 
 func (m minions) Start(id, seed string) error { return m.Server.Start(id, saltsim.Key(seed)) }
 
@@ -58,4 +64,51 @@ func (s *Stack) salt(ctx context.Context) (server *saltsim.Server, serve func() 
 		}
 		return errors.Join(err, server.Close())
 	}, nil
+}
+
+// Minion is what is asked of whoever runs the minions of the box's hosts elsewhere: POST to
+// Options.MinionsURL + "/fingerprint", "/start" or "/stop". The answer to the first is text.
+type Minion struct {
+	ID   string `json:"id"`
+	Seed string `json:"seed,omitempty"` // of its key
+}
+
+// elsewhere are minions that somebody else runs, such as real ones.
+type elsewhere struct{ url string }
+
+func (e elsewhere) Fingerprint(id, seed string) (string, error) {
+	return e.ask("fingerprint", Minion{id, seed})
+}
+
+func (e elsewhere) Start(id, seed string) error {
+	_, err := e.ask("start", Minion{id, seed})
+	return err
+}
+
+func (e elsewhere) Stop(id string) error {
+	_, err := e.ask("stop", Minion{ID: id})
+	return err
+}
+
+func (e elsewhere) ask(what string, m Minion) (string, error) {
+	body, err := json.Marshal(m)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url+"/"+what, bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s minion %s: %s: %s", what, m.ID, resp.Status, text)
+	}
+	return strings.TrimSpace(string(text)), err
 }

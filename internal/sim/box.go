@@ -53,8 +53,8 @@ type Options struct {
 // Minions are the minions of hosts whose system came up. Its methods must not wait.
 type Minions interface {
 	// Fingerprint is that of the key that a minion makes of a seed.
-	Fingerprint(seed string) string
-	// Start starts a minion with that key, or goes on with it.
+	Fingerprint(id, seed string) (string, error)
+	// Start starts a minion with that key. One that runs with it goes on.
 	Start(id, seed string) error
 	// Stop ends a minion whose host lost its power. One that is not there is success.
 	Stop(id string) error

@@ -255,7 +255,7 @@ func (m *Machine) installerGoesOn(ctx context.Context, r hostRun) {
 				run.Did = true
 				i := OnDisk{OS: a.OS, Disks: a.Disks, Operation: a.Operation, Pending: true, Base: run.Base, HostKey: hostKey(m.spec.Serial, a.Operation)}
 				if a.Minion != "" {
-					i.Minion, i.MinionKey = a.Minion, m.minionKey(a.Operation)
+					i.Minion, i.MinionKey = a.Minion, m.minionKey(a.Minion, a.Operation)
 				}
 				m.writes(now, i)
 			})
@@ -292,12 +292,17 @@ func (m *Machine) installerGoesOn(ctx context.Context, r hostRun) {
 // minionSeed is what a minion's key is made of: each installation has another.
 func (m *Machine) minionSeed(operation string) string { return m.spec.Serial + " in " + operation }
 
-// minionKey is the fingerprint of the key that a minion makes.
-func (m *Machine) minionKey(operation string) string {
+// minionKey is the fingerprint of the key that a minion makes; empty: it made none.
+func (m *Machine) minionKey(id, operation string) string {
+	seed := m.minionSeed(operation)
 	if m.box.opts.Minions == nil {
-		return fmt.Sprintf("%x", digest(m.spec.Serial, "salt minion key/"+operation))
+		return fmt.Sprintf("%x", digest(seed, "salt minion key"))
 	}
-	return m.box.opts.Minions.Fingerprint(m.minionSeed(operation))
+	key, err := m.box.opts.Minions.Fingerprint(id, seed)
+	if err != nil {
+		m.box.opts.Logger.Error("the box's Salt", "minion", id, "error", err)
+	}
+	return key
 }
 
 // minionRuns tells the box's Salt that the host's minion has started, or that it is gone.
@@ -350,7 +355,7 @@ func (m *Machine) diskBoots(ctx context.Context, r hostRun) {
 				on := m.st.Host.Installed
 				on.Operation, on.HostKey = a.Operation, hostKey(m.spec.Serial, a.Operation)
 				if a.Minion != "" {
-					on.Minion, on.MinionKey = a.Minion, m.minionKey(a.Operation)
+					on.Minion, on.MinionKey = a.Minion, m.minionKey(a.Minion, a.Operation)
 				}
 			})
 		}

@@ -110,6 +110,14 @@ func (l *Lab) StopAPI(t *testing.T) {
 // Minion makes a minion with a fresh key, and starts it. One that runs under this ID is ended first.
 func (l *Lab) Minion(t *testing.T, id string) (fingerprint string) {
 	t.Helper()
+	fingerprint = l.NewMinion(t, id)
+	l.StartMinion(t, id)
+	return fingerprint
+}
+
+// NewMinion makes a minion with a fresh key. One that runs under this ID is ended first.
+func (l *Lab) NewMinion(t *testing.T, id string) (fingerprint string) {
+	t.Helper()
 	l.StopMinion(t, id)
 	root := "n/" + id + "/root"
 	if err := os.RemoveAll(filepath.Join(l.Dir, root)); err != nil {
@@ -129,7 +137,6 @@ func (l *Lab) Minion(t *testing.T, id string) (fingerprint string) {
 	l.File(t, "n/"+id+"/etc/minion", fmt.Sprintf(minionConfig, id, filepath.Join(l.Dir, root), l.ret, l.publish))
 	l.mkdir(t, "n/"+id+"/etc/minion.d")
 	l.mkdir(t, "hosts/"+id)
-	l.StartMinion(t, id)
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	sum := sha256.Sum256([]byte(strings.Join(lines[1:len(lines)-1], "\n") + "\n"))
 	return hex.EncodeToString(sum[:])
