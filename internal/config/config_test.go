@@ -181,7 +181,7 @@ log: {level: loud}
 		`6: sites.ams01.window: it is a section with keys of its own: give a whole number`,
 		`7: sites.ams01.oob_prefixes = "10.0.0.0/8": give a list`,
 		`8: sites.ber01.oob_prefixes[1]: it is a list: give a text`,
-		`9: api.lisen: there is no such key: use one of listen, tls`,
+		`9: api.lisen: there is no such key: use one of listen, tls, url`,
 		`10: log.level = "loud": use one of debug, info, warn, error`}
 	if diff := cmp.Diff(want, strings.Split(strings.ReplaceAll(fmt.Sprint(err), dir+"/c.yaml:", ""), "\n")); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
