@@ -7,11 +7,35 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/netconf"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
 	"github.com/cagenut/cagenut/inventory"
 )
+
+// network reads the machine's record again, now that it has its addresses, and derives its network.
+func (a *Central) network(ctx context.Context, c Call, want plan.WantAddresses) (*netconf.Network, error) {
+	devices, err := a.Inventory.Describe(ctx, []asset.ID{c.Asset.ID})
+	if err != nil {
+		return nil, err
+	}
+	if len(devices) != 1 {
+		return nil, fault.New(fault.NotFound, "%s (NetBox device %s) is no longer in NetBox", c.Asset.Name, c.Asset.ID)
+	}
+	network, problems := netconf.Derive(devices[0].Network(want.DNSName, *want.Network))
+	if len(problems) == 0 {
+		return network, nil
+	}
+	var said []string
+	for _, p := range problems {
+		said = append(said, p.String())
+	}
+	f := fault.New(fault.Incomplete, "the network of %s cannot be derived from its NetBox record: %s", c.Asset.Name, strings.Join(said, "; "))
+	f.Remedy = "correct the named fields of its interfaces in NetBox (gateways and dns: in the site's configuration, then install again), then retry"
+	return nil, f
+}
 
 // addresses gives the machine a primary address of each pool and its DNS name, or takes back what this
 // operation took when the step is undone. It needs no handle: what is made carries the operation's ID,
@@ -53,7 +77,16 @@ func (a *Central) addresses(ctx context.Context, c Call) (Result, error) {
 	if want.DNSName != "" {
 		done.Summary += " as " + want.DNSName
 	}
-	data, err := json.Marshal(map[string]any{"interface": want.Interface, "addresses": addresses, "dns_name": want.DNSName})
+	proof := map[string]any{"interface": want.Interface, "addresses": addresses, "dns_name": want.DNSName}
+	if want.Network != nil {
+		network, err := a.network(ctx, c, want)
+		if err != nil {
+			return Result{}, err
+		}
+		proof["network"] = network
+		done.Learned = &operation.Known{Network: network}
+	}
+	data, err := json.Marshal(proof)
 	if err != nil {
 		return Result{}, fmt.Errorf("addresses: encode: %w", err)
 	}

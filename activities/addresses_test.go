@@ -2,8 +2,10 @@ package activities
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/netconf"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
 	"github.com/cagenut/cagenut/inventory"
@@ -23,6 +26,11 @@ type registry struct {
 	failAt   int
 	asked    []inventory.Allocation
 	released []string
+	ports    []inventory.Interface // of Describe
+}
+
+func (r *registry) Describe(context.Context, []asset.ID) ([]inventory.Device, error) {
+	return []inventory.Device{{ID: 1, Name: "srv-1", Serial: r.serial, PrimaryIP4: netip.MustParsePrefix("10.1.2.1/24"), Interfaces: r.ports}}, nil
 }
 
 func (r *registry) Device(context.Context, asset.ID) (inventory.Device, error) {
@@ -92,5 +100,35 @@ func TestAddresses(t *testing.T) {
 	bad.Step.Want = plan.Encode(plan.WantAddresses{Interface: "eth0", Pools: []string{"10.1.2"}})
 	if _, err := (&Central{Inventory: &registry{serial: "SN1"}}).Step(t.Context(), bad); err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("a pool that is none: %v", err)
+	}
+}
+
+// With the addresses, the machine's network is known; a record that gives none says what is wrong.
+func TestAddressesNetwork(t *testing.T) {
+	want := plan.WantAddresses{Interface: "eth0", Pools: []string{"10.1.2.0/24"}, Network: &plan.WantNetwork{Domain: "example.net",
+		Gateways: []netip.Addr{netip.MustParseAddr("10.9.9.1"), netip.MustParseAddr("10.1.2.254")}, DNS: []netip.Addr{netip.MustParseAddr("10.0.0.53")}}}
+	call := Call{Operation: "op_1", Asset: asset.Ref{ID: 1, Name: "srv-1", Serial: "SN1"}, Step: plan.Step{Kind: plan.KindAddresses, Version: 1, Want: plan.Encode(want)}}
+	eth0 := inventory.Interface{Name: "eth0", Type: "1000base-t", Enabled: true, MACs: []string{"02:00:00:00:00:01"}, Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.2.1/24")}}
+
+	got, err := (&Central{Inventory: &registry{serial: "SN1", ports: []inventory.Interface{eth0}}}).Step(t.Context(), call)
+	if err != nil || got.Done.Learned == nil || got.Done.Learned.Network == nil {
+		t.Fatalf("done %+v, %v; want a network that was learned", got.Done, err)
+	}
+	n := *got.Done.Learned.Network
+	if n.FQDN() != "srv-1.example.net" || len(n.Links) != 1 || n.Links[0].Gateway4 != netip.MustParseAddr("10.1.2.254") {
+		t.Errorf("network %+v", n)
+	}
+	var proof struct{ Network *netconf.Network }
+	if err := json.Unmarshal(got.Done.Evidence[0].Data, &proof); err != nil || proof.Network == nil {
+		t.Errorf("evidence %s, %v; want the network in it", got.Done.Evidence[0].Data, err)
+	} else if diff := cmp.Diff(n, *proof.Network, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+		t.Errorf("network in the evidence (-learned +evidence):\n%s", diff)
+	}
+
+	noMAC := eth0
+	noMAC.MACs = nil
+	_, err = (&Central{Inventory: &registry{serial: "SN1", ports: []inventory.Interface{noMAC}}}).Step(t.Context(), call)
+	if f, ours := operation.FaultOf(err); !ours || f.Code != fault.Incomplete || !strings.Contains(f.Message, "eth0.mac") || !strings.Contains(f.Message, "MAC address") {
+		t.Errorf("without a MAC: %v; want record_incomplete with interface, value and remedy", err)
 	}
 }

@@ -70,7 +70,7 @@ func early(ctx context.Context) (context.Context, context.CancelFunc) {
 type Central struct {
 	Store     Store
 	Inventory inventory.Source
-	Notices   Notices
+	Notices   Notices // nil: nobody is told
 	// Page is where people see an operation; empty where the API has no address that people know.
 	Page func(operation.ID) string
 }
@@ -103,6 +103,7 @@ func (a *Central) handlers() map[kind]handler {
 		{plan.KindPreflight, 1}: a.preflight,
 		{plan.KindStage, 1}:     a.stage,
 		{plan.KindAddresses, 1}: a.addresses,
+		{plan.KindInService, 1}: a.inService,
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cagenut/cagenut/internal/asset"
@@ -69,6 +71,19 @@ type Interface struct {
 	MACs      []string       `json:"macs,omitempty"` // upper case with colons, primary first
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Cable     *Cable         `json:"cable,omitempty"`
+	LAG       string         `json:"lag,omitempty"`    // name of the bond that it belongs to
+	Parent    string         `json:"parent,omitempty"` // name of the interface that it is a part of, such as a VLAN
+	Bridge    string         `json:"bridge,omitempty"` // name of the bridge that it is a port of
+	MTU       int            `json:"mtu,omitempty"`    // 0: not said
+	Mode      string         `json:"mode,omitempty"`   // 802.1Q: access, tagged, tagged-all, q-in-q
+	Untagged  VLAN           `json:"untagged_vlan,omitzero"`
+	Tagged    []VLAN         `json:"tagged_vlans,omitempty"` // by VID
+}
+
+// VLAN is a VLAN on an interface; the zero value means none.
+type VLAN struct {
+	VID  int    `json:"vid"`
+	Name string `json:"name"`
 }
 
 // Cable is the cable on an interface, with its far end.
@@ -122,6 +137,32 @@ type StatusChange struct {
 	Message   string // for people; cut to the changelog's 200 characters
 }
 
+// JournalEntry is a note for people on a device.
+type JournalEntry struct {
+	Device    asset.ID
+	Operation string // operation ID; Text names it, and a repeated call finds the entry by it
+	Kind      string // info, success, warning, danger
+	Text      string // Markdown
+}
+
+// Validate tells what cannot be written.
+func (e JournalEntry) Validate() error {
+	bad := func(field, value, remedy string) error {
+		return &Error{Kind: ErrInvalid, Op: fmt.Sprintf("write in the journal of device %s", e.Device), Detail: fmt.Sprintf("%s %q: %s", field, value, remedy)}
+	}
+	switch {
+	case e.Device <= 0:
+		return bad("device", e.Device.String(), "name a device by its ID")
+	case e.Operation == "":
+		return bad("operation", "", "name the operation: without it a repeated call would write a second entry")
+	case !slices.Contains([]string{"info", "success", "warning", "danger"}, e.Kind):
+		return bad("kind", e.Kind, "use info, success, warning or danger")
+	case !strings.Contains(e.Text, e.Operation):
+		return bad("text", e.Text, "name operation "+e.Operation+" in it: the entry is found by that")
+	}
+	return nil
+}
+
 // OperationField is the custom field of a device with the ID of the operation that wrote last.
 const OperationField = "cagenut_operation"
 
@@ -151,6 +192,9 @@ type Source interface {
 	// Release takes back what the operation allocated for the device, and nothing else: an address that
 	// does not carry the operation's ID stays.
 	Release(ctx context.Context, id asset.ID, operation string) (writes []plan.Write, err error)
+	// Journal writes an entry in a device's journal, once: an entry of this kind that names the operation
+	// is success with false. The device must exist.
+	Journal(ctx context.Context, e JournalEntry) (made bool, err error)
 	// WasActive tells whether the device was active at any time since then, by the inventory's change
 	// log. What cannot be excluded counts as yes: a log that does not reach back to that time.
 	WasActive(ctx context.Context, id asset.ID, since time.Time) (bool, error)

@@ -17,8 +17,10 @@ package config
 
 import (
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -36,6 +38,7 @@ type Config struct {
 	Firmware  Firmware        `yaml:"firmware"`
 	Audit     Audit           `yaml:"audit"`
 	Telemetry Telemetry       `yaml:"telemetry"`
+	Notify    []Webhook       `yaml:"notify"`
 	Log       Log             `yaml:"log"`
 
 	file    string // where it came from, for messages
@@ -116,7 +119,16 @@ type Secrets struct {
 // API is the HTTP API that `serve` offers.
 type API struct {
 	Listen string    `yaml:"listen"`
+	URL    string    `yaml:"url"` // as people open it; empty: nothing links to our pages
 	TLS    ServerTLS `yaml:"tls"`
+}
+
+// Page is where people see an operation; empty without api.url.
+func (a API) Page(operation string) string {
+	if a.URL == "" {
+		return ""
+	}
+	return strings.TrimRight(a.URL, "/") + "/operations/" + url.PathEscape(operation)
 }
 
 // ServerTLS is the certificate that the API shows. Both empty: plain text, loopback only.
@@ -150,6 +162,16 @@ type Telemetry struct {
 	OTLP          string `yaml:"otlp"`           // host:port of a collector (gRPC); empty: off
 	MetricsListen string `yaml:"metrics_listen"` // for workers; empty: off
 }
+
+// Webhook is somebody who is told of what happens.
+type Webhook struct {
+	URL        string   `yaml:"url"`
+	SecretFile string   `yaml:"secret_file"` // signs what is sent
+	Kinds      []string `yaml:"kinds"`       // empty: all of NoticeKinds
+}
+
+// NoticeKinds are what a webhook can be told of.
+func NoticeKinds() []string { return []string{"in-service", "waiting", "ended"} }
 
 // Log is how we log.
 type Log struct {

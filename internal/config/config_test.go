@@ -37,6 +37,47 @@ api:
   listen: 127.0.0.1:7780
 `
 
+func TestWebhooks(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, dir, "cagenut.yaml", whole+`
+  url: https://cagenut.example/at/
+notify:
+  - {url: "https://chat.example/room", secret_file: chat.key, kinds: [waiting]}
+  - {url: "http://127.0.0.1:9/", secret_file: /etc/hook.key}
+`)
+	c, err := Load(Source{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Webhook{{URL: "https://chat.example/room", SecretFile: filepath.Join(dir, "chat.key"), Kinds: []string{"waiting"}},
+		{URL: "http://127.0.0.1:9/", SecretFile: "/etc/hook.key"}}
+	if diff := cmp.Diff(want, c.Notify); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if page := c.API.Page("op_1"); page != "https://cagenut.example/at/operations/op_1" || (API{}).Page("op_1") != "" {
+		t.Errorf("page %q", page)
+	}
+	file = write(t, dir, "bad.yaml", whole+`
+notify:
+  - {url: "https://u:p@chat.example/room", kinds: [waiting, paused]}
+  - {secret_file: k}
+  - {url: "https://chat.example/r00m", secret_file: k}
+  - {url: "https://chat.example/r00m", secret_file: k}
+`)
+	_, err = Load(Source{File: file, Env: []string{"CAGENUT_NOTIFY=x"}})
+	if err == nil {
+		t.Fatal("all that is good")
+	}
+	for _, key := range []string{"CAGENUT_NOTIFY", "notify[0].url", "notify[0].secret_file", "notify[0].kinds[1] = \"paused\"", "notify[1].url", "notify[3].url"} {
+		if !strings.Contains(err.Error(), key) {
+			t.Errorf("nothing is said of %s in\n%v", key, err)
+		}
+	}
+	if strings.Contains(err.Error(), "u:p") || strings.Contains(err.Error(), "r00m") {
+		t.Errorf("a URL is shown:\n%v", err)
+	}
+}
+
 func TestFileEnvironmentAndFlagsLayer(t *testing.T) {
 	file := write(t, t.TempDir(), "cagenut.yaml", whole)
 	c, err := Load(Source{File: file,
@@ -140,7 +181,7 @@ log: {level: loud}
 		`6: sites.ams01.window: it is a section with keys of its own: give a whole number`,
 		`7: sites.ams01.oob_prefixes = "10.0.0.0/8": give a list`,
 		`8: sites.ber01.oob_prefixes[1]: it is a list: give a text`,
-		`9: api.lisen: there is no such key: use one of listen, tls`,
+		`9: api.lisen: there is no such key: use one of listen, tls, url`,
 		`10: log.level = "loud": use one of debug, info, warn, error`}
 	if diff := cmp.Diff(want, strings.Split(strings.ReplaceAll(fmt.Sprint(err), dir+"/c.yaml:", ""), "\n")); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

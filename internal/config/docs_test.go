@@ -23,8 +23,9 @@ func TestDocumented(t *testing.T) {
 	want := map[string]string{}
 	values(reflect.ValueOf(*config.Default()), "", want)
 	values(reflect.ValueOf(config.Site{}), "sites.<slug>", want)
+	values(reflect.ValueOf(config.Webhook{}), "notify[]", want)
 	got := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_.<>]+)` \\| (?:`([^`]*)`)? ?\\|").FindAllStringSubmatch(string(raw), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_.<>\\[\\]]+)` \\| (?:`([^`]*)`)? ?\\|").FindAllStringSubmatch(string(raw), -1) {
 		if _, twice := got[row[1]]; twice {
 			t.Errorf("%s stands twice", row[1])
 		}

@@ -87,7 +87,7 @@ func Load(src Source) (*Config, error) {
 func (c *Config) FromNothing() bool { return c.file == "" || c.nothing }
 
 // Keys lists every key that the environment and --set can give, in the order of the struct. Sites
-// are in the file only.
+// and webhooks are in the file only.
 func Keys() []string { return scalarKeys(reflect.TypeFor[Config](), "") }
 
 // EnvName is the environment variable of a key.
@@ -106,7 +106,7 @@ func scalarKeys(t reflect.Type, path string) []string {
 		switch t.Field(i).Type.Kind() {
 		case reflect.Struct:
 			out = append(out, scalarKeys(t.Field(i).Type, key)...)
-		case reflect.Map:
+		case reflect.Map, reflect.Slice: // in the file only
 		default:
 			out = append(out, key)
 		}
@@ -151,6 +151,11 @@ func (c *Config) set(key, value, from string) Problems {
 func (c *Config) resolvePaths(dir string) {
 	for _, p := range c.paths() {
 		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	for i := range c.Notify {
+		if p := &c.Notify[i].SecretFile; *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
 	}

@@ -115,6 +115,26 @@ func (c *Config) validate() Problems {
 	both("audit.key_file", c.Audit.KeyFile, "audit.head_file", c.Audit.HeadFile)
 	hostPort("telemetry.otlp", c.Telemetry.OTLP)
 	hostPort("telemetry.metrics_listen", c.Telemetry.MetricsListen)
+	httpURL("api.url", c.API.URL)
+	seen := map[string]bool{}
+	for i, h := range c.Notify {
+		key := fmt.Sprintf("notify[%d]", i)
+		if h.URL == "" {
+			bad(key+".url", "", "name the address that is told")
+		} else if u, err := url.Parse(h.URL); err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
+			bad(key+".url", "…", "use http(s)://host[:port]/path, without a user") // a chat room's URL is a secret by itself
+		}
+		if seen[h.URL] && h.URL != "" {
+			bad(key+".url", "…", "name each address once, with all its kinds")
+		}
+		seen[h.URL] = true
+		if h.SecretFile == "" {
+			bad(key+".secret_file", "", "name a file (mode 0600) with the secret that signs what is sent")
+		}
+		for j, k := range h.Kinds {
+			oneOf(fmt.Sprintf("%s.kinds[%d]", key, j), k, NoticeKinds()...)
+		}
+	}
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("log.format", c.Log.Format, "json", "text")
 	return out

@@ -149,6 +149,6 @@ func (s *Store) refuseRun(ctx context.Context, tx pgx.Tx, c activities.ClaimRequ
 	if err := queueTransition(b, "refuse a changed plan", run, t); err != nil {
 		return err
 	}
-	queueEnd(b, t)
+	s.queueEnd(b, t)
 	return send(ctx, tx, b)
 }

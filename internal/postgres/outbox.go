@@ -17,7 +17,7 @@ const OutboxStart = "start"
 
 const outboxChannel = "cagenut_outbox"
 
-// OutboxItem is one thing to be sent to Temporal.
+// OutboxItem is one thing to be sent: to Temporal, or a notice to people.
 type OutboxItem struct {
 	ID        int64
 	Kind      string
@@ -38,6 +38,9 @@ func (g Gone) Error() string { return g.Why }
 // and holds up no other.
 type Relay struct {
 	Store *Store
+	// Kinds are the kinds of items that it sends; none: all. What is slow has a relay of its own, and so
+	// holds up nothing else.
+	Kinds []string
 	// Start sends one item. It is called with a deadline of 10 seconds.
 	Start func(ctx context.Context, item OutboxItem) error
 	// Poll is how often to look when no notification comes; 0: 2 seconds.
@@ -123,7 +126,8 @@ func (r *Relay) Once(ctx context.Context) (bool, error) {
 		var i OutboxItem
 		err := tx.QueryRow(ctx, `
 			select id, kind, key, operation, payload, attempts from outbox
-			where sent is null and next_at <= now() order by next_at, id limit 1 for update skip locked`).
+			where sent is null and next_at <= now() and (cardinality($1::text[]) = 0 or kind = any($1))
+			order by next_at, id limit 1 for update skip locked`, nonNil(r.Kinds)).
 			Scan(&i.ID, &i.Kind, &i.Key, &i.Operation, &i.Payload, &i.Attempts)
 		if noRows(err) {
 			return nil

@@ -270,7 +270,7 @@ func (s *Store) Backlog(ctx context.Context) (operation.Backlog, error) {
 	var last *string
 	err := s.pool.QueryRow(ctx, `
 		select o.n, o.oldest, o.last, a.n, a.oldest
-		from (select count(*) as n, min(created) as oldest, (array_agg(last_error order by id desc))[1] as last from outbox where sent is null) o,
+		from (select count(*) as n, min(created) as oldest, (array_agg(last_error order by id desc))[1] as last from outbox where sent is null and kind <> 'notice') o,
 			(select count(*) as n, min(at) as oldest from (select at from audit where seq is null order by id limit 10000) u) a`).
 		Scan(&b.Unsent, &unsent, &last, &b.Unsealed, &row)
 	b.OldestUnsent, b.OldestRow = timeOf(unsent), timeOf(row)

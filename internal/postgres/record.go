@@ -60,8 +60,13 @@ func (s *Store) Record(ctx context.Context, t operation.Transition) error {
 				return err
 			}
 		}
+		if t.State == operation.Waiting && run.state != operation.Waiting {
+			if err := s.queueWaiting(b, run, t); err != nil {
+				return err
+			}
+		}
 		if t.State.Ended() {
-			queueEnd(b, t)
+			s.queueEnd(b, t)
 		}
 		return send(ctx, tx, b)
 	})
@@ -69,11 +74,12 @@ func (s *Store) Record(ctx context.Context, t operation.Transition) error {
 
 // queueEnd tells of the operation's end when the run was its last. It runs after the trigger has given
 // the operation its state.
-func queueEnd(b *pgx.Batch, t operation.Transition) {
+func (s *Store) queueEnd(b *pgx.Batch, t operation.Transition) {
 	b.Queue(`insert into event (at, operation, asset, run_seq, site, body)
 		select $2, id, 0, 0, '', jsonb_build_object('at', $2::timestamptz, 'operation', id, 'kind', 'ended', 'state', state,
 			'text', 'ended: ' || done || ' done, ' || aborted || ' aborted, ' || failed || ' failed')
 		from operation where id = $1 and ended is not null`, t.Operation, t.At)
+	s.queueEnded(b, t)
 }
 
 func queueTransition(b *pgx.Batch, what string, run runRow, t operation.Transition) error {

@@ -53,7 +53,7 @@ func (s *Store) AbortUnsent(ctx context.Context, id operation.ID, assets []asset
 			}
 			out = append(out, run.ID)
 		}
-		queueEnd(b, operation.Transition{Operation: id, At: at})
+		s.queueEnd(b, operation.Transition{Operation: id, At: at})
 		b.Queue(`update outbox set sent = now(), last_error = 'aborted before it was sent'
 			where id = $1 and exists (select from operation where id = $2 and ended is not null)`, row, id)
 		return send(ctx, tx, b)
@@ -85,7 +85,7 @@ func (s *Store) AbortLost(ctx context.Context, id operation.ID, a asset.ID, by o
 		if err := queueEndedRun(b, what, run, t); err != nil {
 			return err
 		}
-		queueEnd(b, t)
+		s.queueEnd(b, t)
 		done = true
 		return send(ctx, tx, b)
 	})

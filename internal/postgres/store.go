@@ -40,6 +40,7 @@ import (
 type Store struct {
 	pool  *pgxpool.Pool
 	audit atomic.Pointer[AuditKeeper] // nil: this process cannot verify the audit chain
+	notes atomic.Pointer[Notices]     // nil: nobody is told anything
 	plans plans                       // that this process has verified
 }
 

@@ -60,6 +60,11 @@ func Serve(ctx context.Context, c *config.Config, o Options) error {
 	}
 	defer store.Close()
 	store.UseAudit(audit)
+	store.UseNotices(notices(c))
+	people, err := sender(c)
+	if err != nil {
+		return err
+	}
 	keeper, err := Keeper(c, store, inv)
 	if err != nil {
 		return err
@@ -89,11 +94,12 @@ func Serve(ctx context.Context, c *config.Config, o Options) error {
 		if _, err := d.Wait(ctx); err != nil {
 			return nil //nolint:nilerr // the end came before Temporal did
 		}
-		relay := &postgres.Relay{Store: store, Log: o.Log, Start: func(ctx context.Context, item postgres.OutboxItem) error {
+		relay := &postgres.Relay{Store: store, Log: o.Log, Kinds: []string{postgres.OutboxStart, postgres.OutboxSignal}, Start: func(ctx context.Context, item postgres.OutboxItem) error {
 			return startFromOutbox(ctx, d, item)
 		}}
 		return relay.Run(ctx)
 	})
+	g.Go(func() error { return noticeRelay(store, people, o.Log, time.Now).Run(ctx) })
 	g.Go(func() error { return (&postgres.Sealer{Store: store, Keeper: audit, Log: o.Log}).Run(ctx) })
 	o.Log.Info("serving", "address", l.Addr().String(), "version", version.String(), "sites", c.SiteNames())
 	o.ready(l.Addr().String())

@@ -78,7 +78,8 @@ func centralWorker(ctx context.Context, c *config.Config, o Options) error {
 		return err
 	}
 	defer store.Close()
-	central := &activities.Central{Store: o.Metrics.store(store), Inventory: inv}
+	store.UseNotices(notices(c))
+	central := &activities.Central{Store: o.Metrics.store(store), Inventory: inv, Notices: store, Page: page(c)}
 	return runWorker(ctx, c, o, operation.Heartbeat{Queue: operation.QueueCentral, Steps: central.Kinds()},
 		func(ctx context.Context, h operation.Heartbeat) error {
 			_, err := store.SaveHeartbeat(ctx, h)

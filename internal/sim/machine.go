@@ -48,7 +48,9 @@ func (r Rack) Machines() []MachineSpec {
 	for i, d := range r.Servers() {
 		s := MachineSpec{Name: d.Name, Flavour: d.Flavour, Serial: d.Serial, Addr: d.OOB.Addr()}
 		for _, p := range d.Interfaces {
-			s.MACs = append(s.MACs, p.MAC)
+			if p.MAC != "" { // bonds and VLANs are no hardware
+				s.MACs = append(s.MACs, p.MAC)
+			}
 		}
 		s.Off = i%6 == 5
 		if i%3 == 1 {

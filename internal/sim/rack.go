@@ -12,6 +12,7 @@ type Rack struct {
 	Name     string          `json:"name"`     // e.g. r12
 	Height   int             `json:"u_height"` // in rack units
 	Prefixes []Prefix        `json:"prefixes"`
+	VLANs    []VLAN          `json:"vlans,omitempty"`
 	Devices  []PlannedDevice `json:"devices"` // switches first, then servers
 	// Descending racks number their units from the top.
 	Descending bool `json:"desc_units,omitempty"`
@@ -30,6 +31,12 @@ type Prefix struct {
 	Prefix netip.Prefix `json:"prefix"`
 	Role   string       `json:"role"`
 	Site   string       `json:"site"` // slug of the site that it is scoped to
+}
+
+// VLAN is a VLAN of the rack's site.
+type VLAN struct {
+	VID  int    `json:"vid"`
+	Name string `json:"name"`
 }
 
 // DeviceType is what was bought.
@@ -71,6 +78,14 @@ type PlannedInterface struct {
 	Type string `json:"type"` // NetBox slug, e.g. 25gbase-x-sfp28
 	Mgmt bool   `json:"mgmt_only"`
 	MAC  string `json:"mac,omitempty"` // upper case with colons; empty on switch ports
+	// LAG and Parent name other interfaces of the device: the bond that a port belongs to, and what a
+	// virtual interface is a VLAN of.
+	LAG      string `json:"lag,omitempty"`
+	Parent   string `json:"parent,omitempty"`
+	MTU      int    `json:"mtu,omitempty"`
+	Mode     string `json:"mode,omitempty"`          // 802.1Q: access, tagged, tagged-all; needed for VLANs
+	Untagged int    `json:"untagged_vlan,omitempty"` // VID of one of the rack's VLANs
+	Tagged   []int  `json:"tagged_vlans,omitempty"`
 	// Cable is where the interface is plugged in. Only the server's side names it, so that each
 	// cable stands once.
 	Cable *PlannedCable `json:"cable,omitempty"`

@@ -30,6 +30,8 @@ type Harness struct {
 	Load func(t *testing.T, rack sim.Rack)
 	// Edit changes fields of a device as an administrator would by hand.
 	Edit func(t *testing.T, id asset.ID, fields map[string]any)
+	// Journal gives the entries in a device's journal, oldest first, each as "kind: text".
+	Journal func(t *testing.T, id asset.ID) []string
 	// Changes gives the changelog of a device, oldest first.
 	Changes func(t *testing.T, id asset.ID) []Change
 	// Requests is the number of requests that Source has made so far.
@@ -60,6 +62,7 @@ func Run(t *testing.T, h Harness) {
 		{"FindManyInBatches", testFindBatches},
 		{"Describe", testDescribe},
 		{"DescribePrimaryAddress", testDescribePrimary},
+		{"DescribeNetwork", testDescribeNetwork},
 		{"Device", testDevice},
 		{"Rack", testRack},
 		{"RackRefuses", testRackRefuses},
@@ -67,6 +70,8 @@ func Run(t *testing.T, h Harness) {
 		{"WasActive", testWasActive},
 		{"Allocate", testAllocate},
 		{"AllocateRefuses", testAllocateRefuses},
+		{"Journal", testJournal},
+		{"JournalRefuses", testJournalRefuses},
 		{"SetStatus", testSetStatus},
 		{"SetStatusRefuses", testSetStatusRefuses},
 		{"SetStatusBesidesOtherEdits", testSetStatusEdits},
@@ -78,7 +83,7 @@ func Run(t *testing.T, h Harness) {
 	}
 }
 
-// world is what Run loads: a site with a rack of one switch and six servers, and a second site whose
+// world is what Run loads: a site with a rack of one switch and seven servers, and a second site whose
 // rack is numbered from the top, has a name of the first, and holds a device with a name and a serial
 // of the first beside devices of other heights.
 type world struct {
@@ -123,6 +128,16 @@ func newWorld() world {
 		}
 		w.first.Devices = append(w.first.Devices, d)
 	}
+	w.first.VLANs = []sim.VLAN{{VID: 100, Name: "native"}, {VID: 110, Name: "storage"}, {VID: 120, Name: "backup"}}
+	w.first.Devices = append(w.first.Devices, sim.PlannedDevice{
+		Name: "srv-" + tag + "7", Serial: "SN" + tag + "H", Status: "planned", Type: kind, Role: server, Position: 7, Face: "front",
+		Interfaces: []sim.PlannedInterface{
+			{Name: "bond0", Type: "lag", MTU: 9000, Mode: "tagged", Untagged: 100, Tagged: []int{120, 110}},
+			{Name: "bond0.110", Type: "virtual", Parent: "bond0", MTU: 1500, Mode: "access", Untagged: 110},
+			{Name: "eth0", Type: "25gbase-x-sfp28", MAC: mac(random, 7, 0), LAG: "bond0", MTU: 9000},
+			{Name: "eth1", Type: "25gbase-x-sfp28", MAC: mac(random, 7, 1), LAG: "bond0", MTU: 9000},
+		},
+	})
 	twin := w.server(6)
 	twin.AssetTag, twin.OOB, twin.Interfaces = "", netip.Prefix{}, nil
 	other := sim.Site{Name: "Suite " + tag + " B", Slug: "suite-" + tag + "-b", Status: "active"}
@@ -146,5 +161,6 @@ func mac(random []byte, device, port byte) string {
 }
 
 // server gives server n of the first site, from 1. Tests that write use one each: SetStatus 1,
-// SetStatusRefuses 2, SetStatusBesidesOtherEdits 3, SetStatusRace 4, DescribePrimaryAddress 5.
+// SetStatusRefuses 2, SetStatusBesidesOtherEdits 3, SetStatusRace 4, DescribePrimaryAddress 5. Server 7 has a bond and VLANs, and nobody writes it
+// but Journal.
 func (w world) server(n int) sim.PlannedDevice { return w.first.Devices[n] }

@@ -227,6 +227,30 @@ func testDescribePrimary(t *testing.T, h Harness, w world) {
 	}
 }
 
+// testDescribeNetwork holds that bonds, VLANs and MTU come with the interfaces, for no further request.
+func testDescribeNetwork(t *testing.T, h Harness, w world) {
+	s := w.server(7)
+	d := one(t, h, w, s.Name)
+	before := h.Requests()
+	got, err := h.Source.Describe(t.Context(), []asset.ID{d.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if used := h.Requests() - before; used > 4 { // a device without a cable has none to read
+		t.Errorf("%d requests, want at most 4", used)
+	}
+	native, storage, backup := inventory.VLAN{VID: 100, Name: "native"}, inventory.VLAN{VID: 110, Name: "storage"}, inventory.VLAN{VID: 120, Name: "backup"}
+	want := []inventory.Interface{
+		{Name: "bond0", Type: "lag", Enabled: true, MTU: 9000, Mode: "tagged", Untagged: native, Tagged: []inventory.VLAN{storage, backup}},
+		{Name: "bond0.110", Type: "virtual", Enabled: true, Parent: "bond0", MTU: 1500, Mode: "access", Untagged: storage},
+		{Name: "eth0", Type: "25gbase-x-sfp28", Enabled: true, MACs: []string{s.Interfaces[2].MAC}, LAG: "bond0", MTU: 9000},
+		{Name: "eth1", Type: "25gbase-x-sfp28", Enabled: true, MACs: []string{s.Interfaces[3].MAC}, LAG: "bond0", MTU: 9000},
+	}
+	if diff := cmp.Diff(want, got[0].Interfaces, cmpopts.IgnoreFields(inventory.Interface{}, "ID")); diff != "" {
+		t.Errorf("interfaces (-want +got):\n%s", diff)
+	}
+}
+
 func testDevice(t *testing.T, h Harness, w world) {
 	want := one(t, h, w, w.server(2).Name)
 	before := h.Requests()

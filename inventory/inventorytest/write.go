@@ -155,6 +155,7 @@ func testSetup(t *testing.T, h Harness, w world) {
 		"custom field " + OperationField: "present", "tag cagenut": "present",
 		"permission cagenut read": "present", "permission cagenut write status": "present",
 		"permission cagenut write addresses": "present", "permission cagenut release addresses": "present",
+		"permission cagenut write journal": "present",
 	}
 	with := func(state string) map[string]string {
 		m := map[string]string{"webhook cagenut": state, "event rule cagenut": state}

@@ -18,7 +18,7 @@ import (
 const (
 	deviceFields = "id,name,serial,asset_tag,status,site,rack,position,face,role,device_type,platform,tenant,cluster,oob_ip,primary_ip4,primary_ip6,tags,custom_fields,last_updated"
 	// primary_mac_address, not mac_address: NetBox looks the latter up one by one, 3 s for 1,000.
-	interfaceFields = "id,device,name,type,mgmt_only,enabled,primary_mac_address,mac_addresses,cable,link_peers"
+	interfaceFields = "id,device,name,type,mgmt_only,enabled,primary_mac_address,mac_addresses,cable,link_peers,lag,parent,bridge,mtu,mode,untagged_vlan,tagged_vlans"
 	addressFields   = "id,address,assigned_object_type,assigned_object_id"
 )
 
@@ -63,6 +63,7 @@ type ref struct {
 	Manufacturer *ref   `json:"manufacturer"`
 	MAC          text   `json:"mac_address"`
 	Status       choice `json:"status"`
+	VID          int    `json:"vid"`
 }
 
 func (r *ref) named() inventory.Named {
@@ -81,6 +82,21 @@ func (r *ref) id() int64 {
 		return 0
 	}
 	return r.ID
+}
+
+// name is the other object's, empty when there is none.
+func (r *ref) name() string {
+	if r == nil {
+		return ""
+	}
+	return string(r.Name)
+}
+
+func (r *ref) vlan() inventory.VLAN {
+	if r == nil {
+		return inventory.VLAN{}
+	}
+	return inventory.VLAN{VID: r.VID, Name: string(r.Name)}
 }
 
 // prefix reads an address with its length; what is not one is the zero value.
@@ -169,20 +185,32 @@ func customFields(raw map[string]json.RawMessage) map[string]string {
 }
 
 type interfaceRecord struct {
-	ID      int64  `json:"id"`
-	Device  *ref   `json:"device"`
-	Name    text   `json:"name"`
-	Type    choice `json:"type"`
-	Mgmt    bool   `json:"mgmt_only"`
-	Enabled bool   `json:"enabled"`
-	MAC     *ref   `json:"primary_mac_address"`
-	MACs    []ref  `json:"mac_addresses"`
-	Cable   *ref   `json:"cable"`
-	Peers   []ref  `json:"link_peers"`
+	ID       int64  `json:"id"`
+	Device   *ref   `json:"device"`
+	Name     text   `json:"name"`
+	Type     choice `json:"type"`
+	Mgmt     bool   `json:"mgmt_only"`
+	Enabled  bool   `json:"enabled"`
+	MAC      *ref   `json:"primary_mac_address"`
+	MACs     []ref  `json:"mac_addresses"`
+	Cable    *ref   `json:"cable"`
+	Peers    []ref  `json:"link_peers"`
+	LAG      *ref   `json:"lag"`
+	Parent   *ref   `json:"parent"`
+	Bridge   *ref   `json:"bridge"`
+	MTU      int    `json:"mtu"`
+	Mode     choice `json:"mode"`
+	Untagged *ref   `json:"untagged_vlan"`
+	Tagged   []ref  `json:"tagged_vlans"`
 }
 
 func (r interfaceRecord) port() inventory.Interface {
-	i := inventory.Interface{ID: r.ID, Name: string(r.Name), Type: string(r.Type), Mgmt: r.Mgmt, Enabled: r.Enabled}
+	i := inventory.Interface{ID: r.ID, Name: string(r.Name), Type: string(r.Type), Mgmt: r.Mgmt, Enabled: r.Enabled,
+		LAG: r.LAG.name(), Parent: r.Parent.name(), Bridge: r.Bridge.name(), MTU: r.MTU, Mode: string(r.Mode), Untagged: r.Untagged.vlan()}
+	for _, v := range r.Tagged {
+		i.Tagged = append(i.Tagged, v.vlan())
+	}
+	slices.SortFunc(i.Tagged, func(a, b inventory.VLAN) int { return a.VID - b.VID })
 	macs := r.MACs
 	if r.MAC != nil {
 		macs = append([]ref{*r.MAC}, macs...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -59,13 +60,23 @@ func (c *Client) missing(ctx context.Context) ([]string, error) {
 			return out, err
 		}
 	}
-	may, err := c.mayChangeDevices(ctx)
-	switch {
-	case errors.Is(err, inventory.ErrDenied): // already listed: who may not view a type may not ask of it
-	case err != nil:
-		return out, err
-	case !may:
-		out = append(out, "permission to change dcim.device (or the token is read-only)")
+	for _, w := range []struct {
+		path, needs string
+		methods     []string
+	}{
+		{"dcim/devices/", "permission to change dcim.device", []string{http.MethodPut, http.MethodPatch}},
+		{"extras/journal-entries/", "permission to view and add extras.journalentry", []string{http.MethodPost}},
+	} {
+		may, err := c.may(ctx, w.path, w.methods...)
+		switch {
+		case errors.Is(err, inventory.ErrDenied) && w.path == "dcim/devices/": // already listed: who may not view a type may not ask of it
+		case errors.Is(err, inventory.ErrDenied):
+			out = append(out, w.needs)
+		case err != nil:
+			return out, err
+		case !may:
+			out = append(out, w.needs+" (or the token is read-only)")
+		}
 	}
 	for _, n := range []need{operationField(), ownTag()} {
 		there, err := c.count(ctx, n.path, url.Values{"name": {n.name}})
@@ -80,17 +91,15 @@ func (c *Client) missing(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
-// mayChangeDevices tells whether the token may change devices, without changing one: NetBox lists under
+// may tells whether the token may write objects by one of these methods, without writing one: NetBox lists under
 // OPTIONS the writes for which it has checked the account's permissions and that the token can write.
 // Constraints of a permission are not in it: NetBox applies those to each device.
-func (c *Client) mayChangeDevices(ctx context.Context) (bool, error) {
+func (c *Client) may(ctx context.Context, path string, methods ...string) (bool, error) {
 	var about struct {
 		Actions map[string]json.RawMessage `json:"actions"`
 	}
-	err := c.ask(ctx, http.MethodOptions, "ask NetBox what this token may do with devices", "/api/dcim/devices/", &about)
-	_, put := about.Actions[http.MethodPut]
-	_, patch := about.Actions[http.MethodPatch]
-	return put || patch, err
+	err := c.ask(ctx, http.MethodOptions, "ask NetBox what this token may do at "+path, "/api/"+path, &about)
+	return slices.ContainsFunc(methods, func(m string) bool { _, ok := about.Actions[m]; return ok }), err
 }
 
 // count tells how many objects a filter selects.

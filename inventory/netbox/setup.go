@@ -84,6 +84,11 @@ func permissions(user int64) []need {
 			"object_types": []string{"ipam.ipaddress"}, "actions": []string{"delete"}, "users": []int64{user},
 			"constraints": map[string]any{"custom_field_data__" + OperationField + "__startswith": "op_"},
 		}, same: []string{"enabled", "constraints"}, has: []string{"object_types", "actions", "users"}},
+		{kind: "permission", name: "cagenut write journal", path: "users/permissions/", body: map[string]any{
+			"description": "Cagenut notes in devices' journals what it did", "enabled": true,
+			"object_types": []string{"extras.journalentry"}, "actions": []string{"view", "add"}, "users": []int64{user},
+			"constraints": map[string]any{"assigned_object_type__app_label": "dcim", "assigned_object_type__model": "device"},
+		}, same: []string{"enabled", "constraints"}, has: []string{"object_types", "actions", "users"}},
 	}
 }
 

@@ -373,6 +373,11 @@ func (f *Fleet) Allocate(context.Context, inventory.Allocation) (netip.Prefix, [
 	return netip.Prefix{}, nil, &inventory.Error{Kind: inventory.ErrInvalid, Op: "allocate", Detail: "the API allocates nothing"}
 }
 
+// Journal is not for the API either.
+func (f *Fleet) Journal(context.Context, inventory.JournalEntry) (bool, error) {
+	return false, &inventory.Error{Kind: inventory.ErrInvalid, Op: "journal", Detail: "the API writes in no journal"}
+}
+
 // Release is not for the API either.
 func (f *Fleet) Release(context.Context, asset.ID, string) ([]plan.Write, error) {
 	return nil, &inventory.Error{Kind: inventory.ErrInvalid, Op: "release", Detail: "the API releases nothing"}

@@ -28,7 +28,7 @@ const chunk = 100
 // LoadRack makes what rack says and NetBox at baseURL does not have yet.
 func LoadRack(ctx context.Context, baseURL, token string, rack sim.Rack) error {
 	l := newLoader(ctx, baseURL, token)
-	for _, step := range []func(sim.Rack) error{l.surroundings, l.prefixes, l.devices, l.interfaces, l.oob, l.cables} {
+	for _, step := range []func(sim.Rack) error{l.surroundings, l.prefixes, l.vlans, l.devices, l.interfaces, l.networks, l.oob, l.cables} {
 		if err := step(rack); err != nil {
 			return fmt.Errorf("load rack %s of site %s: %w", rack.Name, rack.Site.Slug, err)
 		}
@@ -63,6 +63,10 @@ type object struct {
 	Cable   *struct{ ID int64 } `json:"cable"`
 	Address string              `json:"address"`
 	OOB     *struct{ ID int64 } `json:"oob_ip"`
+	VID     int                 `json:"vid"`
+	LAG     *struct{ ID int64 } `json:"lag"`
+	Parent  *struct{ ID int64 } `json:"parent"`
+	Mode    any                 `json:"mode"`
 }
 
 func (l *loader) surroundings(r sim.Rack) error {
@@ -119,6 +123,15 @@ func (l *loader) prefixes(r sim.Rack) error {
 		func(o object) string { return o.Prefix }, want)
 }
 
+func (l *loader) vlans(r sim.Rack) error {
+	want := map[string]body{}
+	for _, v := range r.VLANs {
+		want[fmt.Sprint(v.VID)] = body{"vid": v.VID, "name": v.Name, "status": "active", "site": l.ids["dcim/sites/ "+r.Site.Slug]}
+	}
+	return l.ensure("ipam/vlans/", url.Values{"site_id": {l.id("dcim/sites/", r.Site.Slug)}},
+		func(o object) string { return fmt.Sprint(o.VID) }, want)
+}
+
 func (l *loader) devices(r sim.Rack) error {
 	want := map[string]body{}
 	for _, d := range r.Devices {
@@ -142,9 +155,60 @@ func (l *loader) interfaces(r sim.Rack) error {
 		for _, i := range d.Interfaces {
 			want[d.Name+" "+i.Name] = body{"device": l.ids["dcim/devices/ "+d.Name], "name": i.Name, "type": i.Type,
 				"mgmt_only": i.Mgmt, "enabled": true, "mac_address": nullable(i.MAC)}
+			if i.MTU > 0 {
+				want[d.Name+" "+i.Name]["mtu"] = i.MTU
+			}
 		}
 	}
 	return l.ensure("dcim/interfaces/", l.inRack(r), portKey, want)
+}
+
+// networks builds bonds and VLANs of the interfaces, once all are there.
+func (l *loader) networks(r sim.Rack) error {
+	var changes []body
+	there := map[string]object{}
+	for _, d := range r.Devices {
+		for _, i := range d.Interfaces {
+			if i.LAG == "" && i.Parent == "" && i.Mode == "" {
+				continue
+			}
+			if len(there) == 0 {
+				all, err := l.list("dcim/interfaces/", l.inRack(r))
+				if err != nil {
+					return err
+				}
+				for _, o := range all {
+					there[portKey(o)] = o
+				}
+			}
+			o := there[d.Name+" "+i.Name]
+			change := body{"id": o.ID}
+			if i.LAG != "" && o.LAG == nil {
+				change["lag"] = l.ids["dcim/interfaces/ "+d.Name+" "+i.LAG]
+			}
+			if i.Parent != "" && o.Parent == nil {
+				change["parent"] = l.ids["dcim/interfaces/ "+d.Name+" "+i.Parent]
+			}
+			if i.Mode != "" && o.Mode == nil {
+				change["mode"] = i.Mode
+				if i.Untagged > 0 {
+					change["untagged_vlan"] = l.ids["ipam/vlans/ "+fmt.Sprint(i.Untagged)]
+				}
+				if len(i.Tagged) > 0 {
+					tagged := []int64{}
+					for _, vid := range i.Tagged {
+						tagged = append(tagged, l.ids["ipam/vlans/ "+fmt.Sprint(vid)])
+					}
+					change["tagged_vlans"] = tagged
+				}
+			}
+			if len(change) > 1 {
+				changes = append(changes, change)
+			}
+		}
+	}
+	_, err := l.bulk(http.MethodPatch, "dcim/interfaces/", changes)
+	return err
 }
 
 func (l *loader) oob(r sim.Rack) error {

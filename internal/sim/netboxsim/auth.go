@@ -93,7 +93,7 @@ func (t *tx) covers(k *kind, action string, o *object) bool {
 }
 
 // satisfied checks one set of constraints, all of which must hold: field, field__in, field__isnull, and
-// __startswith of custom fields. A lookup that the server does not know covers nothing.
+// __startswith of custom fields, __app_label and __model of a type. A lookup that the server does not know covers nothing.
 func satisfied(set any, o *object) bool {
 	constraints, _ := set.(map[string]any)
 	for name, want := range constraints {
@@ -112,12 +112,25 @@ func satisfied(set any, o *object) bool {
 			}
 			continue
 		}
+		if field, part, is := contentType(name); is {
+			have, _ := o.Data[field].(string)
+			if app, model, _ := strings.Cut(have, "."); map[string]string{"app_label": app, "model": model}[part] != want {
+				return false
+			}
+			continue
+		}
 		field, in := strings.CutSuffix(name, "__in")
 		if have, known := o.Data[field]; !known || (in && !contains(want, fmt.Sprint(have))) || (!in && have != want) {
 			return false
 		}
 	}
 	return true
+}
+
+// contentType reads a lookup in a field that names a model, such as assigned_object_type__model.
+func contentType(lookup string) (field, part string, ok bool) {
+	field, part, _ = strings.Cut(lookup, "__")
+	return field, part, strings.HasSuffix(field, "_type") && (part == "app_label" || part == "model")
 }
 
 // visible lists what the user may see of a kind.

@@ -14,6 +14,7 @@ import (
 type filter struct {
 	by      func(*tx, *object) string   // the value that must match
 	all     func(*tx, *object) []string // or several, of which one must match
+	part    bool                        // a part of the value is enough; letter case does not count
 	fold    bool                        // letter case does not count
 	numeric bool                        // values must be whole numbers
 	known   string                      // values must name objects of this kind, by ID
@@ -84,7 +85,7 @@ func (f filter) match(t *tx, values []string) (test func(*object) bool, problem 
 			}
 			v = id
 		}
-		if f.fold {
+		if f.fold || f.part {
 			v = strings.ToLower(v)
 		}
 		want[v] = true
@@ -97,8 +98,11 @@ func (f filter) match(t *tx, values []string) (test func(*object) bool, problem 
 			have = []string{f.by(t, o)}
 		}
 		return slices.ContainsFunc(have, func(s string) bool {
-			if f.fold {
+			if f.fold || f.part {
 				s = strings.ToLower(s)
+			}
+			if f.part {
+				return slices.ContainsFunc(values, func(v string) bool { return strings.Contains(s, strings.ToLower(v)) })
 			}
 			return want[s]
 		})

@@ -38,8 +38,61 @@ func checkDevice(t *tx, d *object, _ map[string]any) map[string]any {
 	return nil
 }
 
+// checkJournal holds that an entry is about a device that exists; NetBox notes who wrote it.
+func checkJournal(t *tx, entry *object, _ map[string]any) map[string]any {
+	if t.user != nil && entry.Data["created_by"] == nil {
+		entry.Data["created_by"] = t.user.ID
+	}
+	return t.assigned(entry, "dcim.device")
+}
+
+// checkNetwork holds what NetBox holds of bonds and VLANs: they are of one device and its site, and
+// VLANs need a mode.
+func checkNetwork(t *tx, port *object, in map[string]any) map[string]any {
+	site := t.get("dcim/devices/", port.ref("device")).ref("site")
+	mode, kind := port.str("mode"), port.str("type")
+	for _, name := range []string{"lag", "parent", "bridge"} {
+		other := t.get("dcim/interfaces/", port.ref(name))
+		switch {
+		case other == nil:
+		case other.ref("device") != port.ref("device"):
+			return problem(name, "The selected %s interface (%s) belongs to a different device.", name, other.str("name"))
+		case other.ID == port.ID:
+			return problem(name, "An interface cannot be its own %s.", name)
+		case name == "lag" && other.str("type") != "lag":
+			return problem(name, "Select a valid choice. %d is not one of the available choices.", other.ID)
+		case name == "lag" && kind == "virtual":
+			return problem(name, "Virtual interfaces cannot have a parent LAG interface.")
+		case name == "parent" && kind != "virtual":
+			return problem(name, "Only virtual interfaces may be assigned to a parent interface.")
+		}
+	}
+	vlans, _ := port.Data["tagged_vlans"].([]any)
+	if mode == "" && in["untagged_vlan"] != nil {
+		return problem("untagged_vlan", "Interface mode does not support an untagged vlan")
+	}
+	if given, _ := in["tagged_vlans"].([]any); len(given) > 0 && mode != "tagged" {
+		return problem("tagged_vlans", "Interface mode does not support tagged vlans")
+	}
+	for _, id := range append([]any{port.Data["untagged_vlan"]}, vlans...) {
+		if v := t.get("ipam/vlans/", number(id)); v != nil && v.ref("site") != 0 && v.ref("site") != site {
+			return problem("untagged_vlan", "VLAN %s must belong to the same site as the interface's parent device, or it must be global.", v.str("name"))
+		}
+	}
+	if mode == "" {
+		port.Data["untagged_vlan"] = nil
+	}
+	if mode != "tagged" {
+		port.Data["tagged_vlans"] = []any{}
+	}
+	return nil
+}
+
 // checkInterface carries out the mac_address shortcut: it makes the address and its primary one.
 func checkInterface(t *tx, port *object, in map[string]any) map[string]any {
+	if problems := checkNetwork(t, port, in); problems != nil {
+		return problems
+	}
 	value, given := in["mac_address"]
 	if !given || value == nil {
 		if given {

@@ -318,7 +318,9 @@ func equal(a, b any) bool {
 // delete removes an object that nothing refers to; a device takes its interfaces with it.
 func (t *tx) delete(k *kind, o *object, message string) answer {
 	if k.model == "dcim.device" {
-		for _, port := range t.whose("dcim/interfaces/", "device", o.ID) {
+		ports := t.whose("dcim/interfaces/", "device", o.ID)
+		slices.SortStableFunc(ports, func(a, b *object) int { return int(min(b.ref("parent"), 1) - min(a.ref("parent"), 1)) }) // VLANs first
+		for _, port := range ports {
 			if a := t.delete(t.kind(port.Kind), port, message); a.status != 0 {
 				return a
 			}
@@ -328,6 +330,13 @@ func (t *tx) delete(k *kind, o *object, message string) answer {
 		for _, name := range []string{"primary_ip4", "primary_ip6", "oob_ip"} {
 			for _, d := range t.whose("dcim/devices/", name, o.ID) {
 				t.edit(d.Kind, d.ID).Data[name] = nil
+			}
+		}
+	}
+	for field, of := range map[string]string{"lag": "dcim/interfaces/", "bridge": "dcim/interfaces/", "untagged_vlan": "ipam/vlans/"} {
+		if k.path == of { // interfaces lose these likewise
+			for _, port := range t.whose("dcim/interfaces/", field, o.ID) {
+				t.edit(port.Kind, port.ID).Data[field] = nil
 			}
 		}
 	}

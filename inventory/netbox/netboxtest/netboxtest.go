@@ -52,6 +52,7 @@ func Harness(t *testing.T, s Server) inventorytest.Harness {
 			t.Helper()
 			s.Must(t, http.MethodPatch, "dcim/devices/"+id.String()+"/", fields, nil)
 		},
+		Journal: func(t *testing.T, id asset.ID) []string { return s.Journal(t, id) },
 		Changes: func(t *testing.T, id asset.ID) []inventorytest.Change { return s.Changes(t, id) },
 	}
 }
@@ -64,6 +65,24 @@ func (s Server) Client(t *testing.T, token string, observe func(netbox.Request))
 		t.Fatal(err)
 	}
 	return c
+}
+
+// Journal gives the entries in a device's journal, oldest first.
+func (s Server) Journal(t *testing.T, id asset.ID) []string {
+	t.Helper()
+	var rows struct {
+		Results []struct {
+			Kind     struct{ Value string }
+			Comments string
+		}
+	}
+	s.Must(t, http.MethodGet, "extras/journal-entries/?limit=1000&ordering=id&"+url.Values{
+		"assigned_object_type": {"dcim.device"}, "assigned_object_id": {id.String()}}.Encode(), nil, &rows)
+	var out []string
+	for _, r := range rows.Results {
+		out = append(out, r.Kind.Value+": "+r.Comments)
+	}
+	return out
 }
 
 // Changes gives the changelog of a device, oldest first.

@@ -23,7 +23,7 @@ func TestSetupFromNothing(t *testing.T) {
 	fresh(t)
 	for path, names := range map[string][]string{
 		"extras/event-rules/": {"cagenut"}, "extras/webhooks/": {"cagenut"}, "extras/tags/": {"cagenut"},
-		"extras/custom-fields/": {"cagenut_operation"}, "users/permissions/": {"cagenut read", "cagenut write status", "cagenut write addresses", "cagenut release addresses"},
+		"extras/custom-fields/": {"cagenut_operation"}, "users/permissions/": {"cagenut read", "cagenut write status", "cagenut write addresses", "cagenut release addresses", "cagenut write journal"},
 	} {
 		for _, name := range names {
 			var there struct{ Results []struct{ ID int64 } }
@@ -62,7 +62,7 @@ func TestSetupFromNothing(t *testing.T) {
 		want := map[string]string{
 			"custom field cagenut_operation": step.state, "tag cagenut": step.state, "permission cagenut read": step.state,
 			"permission cagenut write status":    step.state,
-			"permission cagenut write addresses": step.state, "permission cagenut release addresses": step.state, "webhook cagenut": step.state, "event rule cagenut": step.state,
+			"permission cagenut write addresses": step.state, "permission cagenut release addresses": step.state, "permission cagenut write journal": step.state, "webhook cagenut": step.state, "event rule cagenut": step.state,
 		}
 		got := map[string]string{}
 		for _, i := range items {
@@ -81,9 +81,12 @@ func TestSetupFromNothing(t *testing.T) {
 	}
 
 	// The account may not touch what is not a device, nor a device outside the lifecycle's reach.
+	var site struct{ ID int64 }
+	server.Must(t, http.MethodPost, "dcim/sites/", map[string]any{"name": "Theirs", "slug": "theirs"}, &site)
 	account := netboxtest.Server{URL: server.URL, AdminToken: server.Token}
 	for path, body := range map[string]any{
-		"dcim/sites/": map[string]any{"name": "Mine", "slug": "mine"},
+		"dcim/sites/":             map[string]any{"name": "Mine", "slug": "mine"},
+		"extras/journal-entries/": map[string]any{"assigned_object_type": "dcim.site", "assigned_object_id": site.ID, "comments": "mine"},
 		"users/permissions/": map[string]any{"name": "all", "object_types": []string{"dcim.site"}, "actions": []string{"add"},
 			"users": []int{1}},
 	} {
