@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/cagenut/cagenut/internal/api/apitest"
-	"github.com/cagenut/cagenut/internal/api/wire"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 )
@@ -97,9 +96,7 @@ func TestStepBootsNoOtherMachine(t *testing.T) {
 		t.Errorf("a record that is not there: %v", err)
 	}
 	// A run that has ended boots nothing any more; its records may still be closed.
-	if _, err := a.As(t, operation.Operator).Command(ctx, b.Operation, wire.Command{ID: "command-1", Action: operation.Abort, All: true, Reason: "wrong rack"}); err != nil {
-		t.Fatal(err)
-	}
+	a.Store.Move(b.Operation, "srv-01", operation.Aborted, "", "", nil)
 	if _, err := w.BootOpen(ctx, ask); code(err) != fault.Denied {
 		t.Errorf("after the run: %v", err)
 	}
