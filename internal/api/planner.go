@@ -239,7 +239,7 @@ func (s *Server) makePlan(ctx context.Context, until string, devices []inventory
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	p := plan.Plan{Kind: "install", Until: until, Capacity: "none: planned and staged machines carry no load"}
+	p := plan.Plan{Kind: "install", Until: cmp.Or(until, plan.UntilActive), Capacity: "none: planned and staged machines carry no load"}
 	var refused []refusal
 	for _, c := range candidates {
 		f := plan.Check(c.facts, c.profile, c.noMatch)
