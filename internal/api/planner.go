@@ -231,6 +231,7 @@ func machines(devices []inventory.Device) []Machine {
 
 // makePlan plans an install for the devices, or says everything that stands against it at once.
 func (s *Server) makePlan(ctx context.Context, until string, devices []inventory.Device) (plan.Plan, error) {
+	until = cmp.Or(until, plan.UntilActive)
 	candidates, err := s.gather(ctx, devices)
 	if err != nil {
 		return plan.Plan{}, err
@@ -239,7 +240,7 @@ func (s *Server) makePlan(ctx context.Context, until string, devices []inventory
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	p := plan.Plan{Kind: "install", Until: cmp.Or(until, plan.UntilActive), Capacity: "none: planned and staged machines carry no load"}
+	p := plan.Plan{Kind: "install", Until: until, Capacity: "none: planned and staged machines carry no load"}
 	var refused []refusal
 	for _, c := range candidates {
 		f := plan.Check(c.facts, c.profile, c.noMatch)
