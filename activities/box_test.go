@@ -160,7 +160,7 @@ func newRig(t *testing.T, flavour string) *rig {
 		facts.Interfaces = append(facts.Interfaces, plan.Port{Name: i.Name, Mgmt: i.Mgmt, MACs: []string{i.MAC}})
 	}
 	images := newShelf(t)
-	target, problems := workflows.Install(facts, prof, images.image(device.Type.Slug), workflows.UntilHardware)
+	target, problems := workflows.Install(facts, prof, workflows.Resources{Image: images.image(device.Type.Slug)}, workflows.UntilHardware)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

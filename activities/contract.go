@@ -77,6 +77,7 @@ type Again struct {
 	After    time.Duration        `json:"after"`
 	Handle   json.RawMessage      `json:"handle"`
 	Progress operation.Progress   `json:"progress"`
+	Listen   bool                 `json:"listen,omitempty"`    // at once, too, when the machine tells something
 	NewRound bool                 `json:"new_round,omitempty"` // the executor counts rounds and reboots
 	Reboot   bool                 `json:"reboot,omitempty"`
 	Writes   []plan.Write         `json:"writes,omitempty"` // really made, not told before

@@ -65,7 +65,7 @@ func TestAcceptOverIPMI(t *testing.T) {
 	prof := profile.Profile{Name: "old", Version: 1, BMC: profile.BMC{Protocol: "ipmi", Account: user, Hostname: "{name}-oob"},
 		BIOS:     profile.BIOS{BootMode: "uefi"},
 		Hardware: profile.Hardware{CPUs: 2, MemoryGiB: 64, Drives: []profile.Drives{{Count: 2}}, Health: "OK", SecureBoot: &yes, TPM: "2.0"}}
-	target, problems := workflows.Install(facts, prof, nil, workflows.UntilHardware)
+	target, problems := workflows.Install(facts, prof, workflows.Resources{}, workflows.UntilHardware)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -84,7 +84,7 @@ func (r *run) drive(ctx workflow.Context, d drive) (*activities.Done, *fault.Err
 				// Not even a command shortens this: the lost call may still be at work.
 				pause(ctx, r.timing.Orphan)
 			}
-			r.wait(ctx, min(wait, d.deadline-elapsed), d.deaf)
+			r.wait(ctx, min(wait, d.deadline-elapsed), d.deaf, false)
 			wait = min(2*wait, d.policy.Most)
 			continue
 		}
@@ -115,7 +115,7 @@ func (r *run) drive(ctx workflow.Context, d drive) (*activities.Done, *fault.Err
 			atOnce++
 		}
 		elapsed = workflow.Now(ctx).Sub(began) - r.stopped
-		r.wait(ctx, min(pace(result.Again.After, elapsed, atOnce), max(d.deadline-elapsed, 0)), d.deaf)
+		r.wait(ctx, min(pace(result.Again.After, elapsed, atOnce), max(d.deadline-elapsed, 0)), d.deaf, result.Again.Listen)
 	}
 }
 
@@ -162,18 +162,17 @@ func (r *run) siteAway(ctx workflow.Context, f *fault.Error) {
 	r.record(ctx, operation.Transition{Error: f}, r.change())
 }
 
-// wait waits for d, or until a command or news of the machine comes: a step that looks for something
-// that the machine tells does not look in vain.
-func (r *run) wait(ctx workflow.Context, d time.Duration, deaf bool) {
+// wait waits for d, or until a command comes, or, where the step listens, news of the machine: what it
+// tells is then not looked for in vain.
+func (r *run) wait(ctx workflow.Context, d time.Duration, deaf, listen bool) {
 	switch {
 	case d <= 0:
 	case deaf:
 		pause(ctx, d)
 	default:
-		if _, err := workflow.AwaitWithTimeout(ctx, d, func() bool { return len(r.inbox) > 0 || r.news }); err != nil {
+		if _, err := workflow.AwaitWithTimeout(ctx, d, func() bool { return len(r.inbox) > 0 || listen && r.news }); err != nil {
 			workflow.GetLogger(ctx).Error("a wait was cut short", "error", err)
 		}
-		r.news = false
 	}
 }
 

@@ -21,22 +21,24 @@ const KindInstall = "install"
 const (
 	UntilHardware  = "hardware"  // the machine is proved and staged
 	UntilAddresses = "addresses" // it has its addresses and DNS name
+	UntilOS        = "os"        // its operating system has booted
+	UntilActive    = plan.UntilActive
 )
 
 // Stages lists them.
-func Stages() []string { return []string{UntilHardware, UntilAddresses} }
+func Stages() []string { return []string{UntilHardware, UntilAddresses, UntilOS, UntilActive} }
 
 // Install composes one machine's part of an install, up to the stage until. It reads like the paper
 // procedure that it replaces. Items are what stands in the way, all at once: then there is no plan.
-//
-// images gives a firmware file of the store by its name or SHA-256.
-func Install(f plan.Facts, p profile.Profile, images func(file string) (plan.Image, error), until string) (plan.Target, []fault.Item) {
+// Without until it is the whole install.
+func Install(f plan.Facts, p profile.Profile, r Resources, until string) (plan.Target, []fault.Item) {
+	until = or(until, UntilActive)
 	if !slices.Contains(Stages(), until) {
 		stages := strings.Join(Stages(), " or ")
 		return plan.Target{}, []fault.Item{{Subject: "until", Expected: stages, Seen: until, Remedy: "ask with --until " + stages}}
 	}
-	in := install{facts: f, profile: p}
-	wanted := in.images(images)
+	in := install{facts: f, profile: p, resources: r}
+	wanted := in.images(r.Image)
 	t := plan.Target{
 		Asset:   f.Asset,
 		Profile: fmt.Sprintf("%s@%d", p.Name, p.Version),
@@ -59,15 +61,40 @@ func Install(f plan.Facts, p profile.Profile, images func(file string) (plan.Ima
 	if until == UntilHardware {
 		return t, in.problems
 	}
-	t.Steps = append(t.Steps, in.addresses())
+	if until == UntilAddresses {
+		t.Steps = append(t.Steps, in.addresses(nil))
+		return t, in.problems
+	}
+	if p.OS.IsZero() {
+		in.problem("os", "an operating system", "the profile "+p.Name+" installs none", "ask with --until addresses, or give the profile an os")
+		return t, in.problems
+	}
+	s := in.system()
+	t.Steps = append(t.Steps,
+		in.addresses(in.network()),
+		in.installed(s),
+		in.agent(s),
+		in.burnIn(s),
+		in.disks(s),
+		in.os(s),
+	)
+	if until == UntilOS {
+		return t, in.problems
+	}
+	t.Steps = append(t.Steps,
+		in.configure(s),
+		in.validate(s),
+		in.inService(),
+	)
 	return t, in.problems
 }
 
 // install holds what the steps are made from.
 type install struct {
-	facts    plan.Facts
-	profile  profile.Profile
-	problems []fault.Item
+	facts     plan.Facts
+	profile   profile.Profile
+	resources Resources
+	problems  []fault.Item
 }
 
 // preflight reads the NetBox record again and stops when it is not what this plan was made from.
@@ -231,16 +258,8 @@ func (in *install) bios() plan.Step {
 // hardware compares what is in the machine with the profile and with NetBox. IPMI knows sensors and
 // field replaceable units only; the plan says what is then not judged, for it is approved with that.
 func (in *install) hardware() plan.Step {
-	want := plan.WantHardware{Hardware: in.profile.Hardware}
+	want := plan.WantHardware{Hardware: in.profile.Hardware, MACs: in.macs()}
 	title := "Compare the hardware with the profile and NetBox"
-	for _, port := range in.facts.Interfaces {
-		if port.Mgmt {
-			continue
-		}
-		for _, mac := range port.MACs {
-			want.MACs = append(want.MACs, plan.WantMAC{Interface: port.Name, MAC: mac})
-		}
-	}
 	if in.profile.BMC.Protocol == "ipmi" {
 		want = plan.WantHardware{NotJudged: want.Named()}
 		title = "Read what IPMI knows of the hardware"
@@ -258,14 +277,33 @@ func (in *install) hardware() plan.Step {
 	}
 }
 
+// macs are the MAC addresses that NetBox has on the machine's own ports.
+func (in *install) macs() []plan.WantMAC {
+	var out []plan.WantMAC
+	for _, port := range in.facts.Interfaces {
+		if port.Mgmt {
+			continue
+		}
+		for _, mac := range port.MACs {
+			out = append(out, plan.WantMAC{Interface: port.Name, MAC: mac})
+		}
+	}
+	return out
+}
+
+// dnsName is what the machine is called in DNS; empty where the site has no domain.
+func (in *install) dnsName() string {
+	if in.facts.Domain == "" {
+		return ""
+	}
+	return strings.ToLower(in.facts.Asset.Name + "." + in.facts.Domain)
+}
+
 // addresses gives the machine its primary addresses and its DNS name, on the first cabled data
 // interface. What NetBox has already is kept; what this operation takes is given back by an abort.
-func (in *install) addresses() plan.Step {
+func (in *install) addresses(network *plan.WantNetwork) plan.Step {
 	f := in.facts
-	want := plan.WantAddresses{}
-	if f.Domain != "" {
-		want.DNSName = strings.ToLower(f.Asset.Name + "." + f.Domain)
-	}
+	want := plan.WantAddresses{DNSName: in.dnsName(), Network: network}
 	for _, port := range f.Interfaces {
 		if !port.Mgmt && port.Cable != "" && want.Interface == "" {
 			want.Interface = port.Name
@@ -299,24 +337,6 @@ func (in *install) addresses() plan.Step {
 	return s
 }
 
-// firstOfEach gives the first prefix of each address family.
-func firstOfEach(pools []netip.Prefix) []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range pools {
-		if !slices.ContainsFunc(out, func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() }) {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-func primaryField(p netip.Prefix) string {
-	if p.Addr().Is4() {
-		return "primary_ip4"
-	}
-	return "primary_ip6"
-}
-
 // profileRead is the profile that the plan was made from. Preflight does not look at it again: what
 // the profile asks for stands in the steps, and is what was approved.
 func (in *install) profileRead() plan.Read {
@@ -325,32 +345,6 @@ func (in *install) profileRead() plan.Read {
 		panic(err)
 	}
 	return plan.Read{Object: "profile " + in.profile.Name, Field: "content", SHA256: sum}
-}
-
-// images finds the profile's firmware files in the store, and notes those that are missing.
-func (in *install) images(find func(file string) (plan.Image, error)) []plan.Image {
-	var out []plan.Image
-	for _, c := range in.profile.Firmware.Components {
-		image := in.image(c, c.Component, find)
-		for _, via := range c.Via {
-			image.Via = append(image.Via, in.image(via, c.Component, find))
-		}
-		out = append(out, image)
-	}
-	return out
-}
-
-func (in *install) image(c profile.Component, component string, find func(file string) (plan.Image, error)) plan.Image {
-	image, err := find(c.File)
-	if err != nil {
-		in.problems = append(in.problems, fault.Item{
-			Subject: "firmware file of " + component + " " + c.Version, Expected: c.File, Seen: err.Error(),
-			Remedy: "add it: `cagenut firmware add " + c.File + "`",
-		})
-	}
-	image.Component, image.Version, image.AllowDowngrade = component, c.Version, c.AllowDowngrade
-	image.Reboot, image.Push = or(c.Reboot, "none"), or(c.Push, "auto")
-	return image
 }
 
 // bmc is a write to the BMC whose present value an install plan does not read.
@@ -381,6 +375,24 @@ func (in *install) unless(s plan.Step, empty bool, why string) plan.Step {
 	s.NotApplicable, s.Writes, s.Want = why, []plan.Write{}, nil
 	s.MaxRounds, s.MaxReboots, s.Destructive = 0, 0, false
 	return s
+}
+
+// firstOfEach gives the first prefix of each address family.
+func firstOfEach(pools []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range pools {
+		if !slices.ContainsFunc(out, func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func primaryField(p netip.Prefix) string {
+	if p.Addr().Is4() {
+		return "primary_ip4"
+	}
+	return "primary_ip6"
 }
 
 func or(s, otherwise string) string {

@@ -76,7 +76,7 @@ func TestInstallGolden(t *testing.T) {
 	ipmi.Name, ipmi.BMC = "old-ipmi", profile.BMC{Protocol: "ipmi", Account: "ADMIN"}
 	bare := profile.Profile{Name: "bare", Version: 1, BMC: profile.BMC{Protocol: "redfish", Account: "root"}}
 	for name, p := range map[string]profile.Profile{"redfish": dell(), "ipmi": ipmi, "bare": bare} {
-		target, problems := workflows.Install(facts(), p, store, workflows.UntilHardware)
+		target, problems := workflows.Install(facts(), p, workflows.Resources{Image: store}, workflows.UntilHardware)
 		if len(problems) > 0 {
 			t.Fatalf("%s: %+v", name, problems)
 		}
@@ -103,7 +103,7 @@ func TestInstallGolden(t *testing.T) {
 
 // What switches a host off or cannot be taken back has the identity proved again right before it.
 func TestInstallProvesIdentityBeforeWhatIsDestructive(t *testing.T) {
-	target, _ := workflows.Install(facts(), dell(), store, workflows.UntilHardware)
+	target, _ := workflows.Install(facts(), dell(), workflows.Resources{Image: store}, workflows.UntilHardware)
 	for _, s := range target.Steps {
 		if want := s.MaxReboots > 0 || s.Kind == plan.KindFirmware; s.Destructive != want {
 			t.Errorf("step %s: destructive %t, want %t", s.Name, s.Destructive, want)
@@ -113,7 +113,7 @@ func TestInstallProvesIdentityBeforeWhatIsDestructive(t *testing.T) {
 
 // Every policy that a plan names exists.
 func TestInstallPoliciesExist(t *testing.T) {
-	target, _ := workflows.Install(facts(), dell(), store, workflows.UntilHardware)
+	target, _ := workflows.Install(facts(), dell(), workflows.Resources{Image: store}, workflows.UntilHardware)
 	for _, s := range target.Steps {
 		if _, ok := workflows.Standard().Policies[s.Policy]; !ok {
 			t.Errorf("step %s: policy %q does not exist", s.Name, s.Policy)
@@ -123,9 +123,9 @@ func TestInstallPoliciesExist(t *testing.T) {
 
 // The same facts make the same plan, byte by byte: the hash is what is approved.
 func TestInstallIsStable(t *testing.T) {
-	first, _ := workflows.Install(facts(), dell(), store, workflows.UntilHardware)
+	first, _ := workflows.Install(facts(), dell(), workflows.Resources{Image: store}, workflows.UntilHardware)
 	for range 20 {
-		next, _ := workflows.Install(facts(), dell(), store, workflows.UntilHardware)
+		next, _ := workflows.Install(facts(), dell(), workflows.Resources{Image: store}, workflows.UntilHardware)
 		if a, b := seal(t, first).Hash, seal(t, next).Hash; a != b {
 			t.Fatalf("hash %s, then %s", a, b)
 		}
@@ -135,7 +135,7 @@ func TestInstallIsStable(t *testing.T) {
 func TestInstallProblems(t *testing.T) {
 	p := dell()
 	p.Firmware.Components[0].Via[0].File, p.Firmware.Components[1].File = "missing.exe", "missing.exe"
-	_, problems := workflows.Install(facts(), p, store, workflows.UntilHardware)
+	_, problems := workflows.Install(facts(), p, workflows.Resources{Image: store}, workflows.UntilHardware)
 	var subjects []string
 	for _, i := range problems {
 		subjects = append(subjects, i.Subject)
@@ -146,8 +146,8 @@ func TestInstallProblems(t *testing.T) {
 	if diff := cmp.Diff([]string{"firmware file of iDRAC 6.10.80.00", "firmware file of BIOS 1.14.1"}, subjects); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
-	if _, problems := workflows.Install(facts(), dell(), store, "active"); len(problems) != 1 || problems[0].Subject != "until" {
-		t.Errorf("until active: %+v", problems)
+	if _, problems := workflows.Install(facts(), dell(), workflows.Resources{Image: store}, "moon"); len(problems) != 1 || problems[0].Subject != "until" {
+		t.Errorf("until moon: %+v", problems)
 	}
 }
 
@@ -158,7 +158,7 @@ func TestInstallStage(t *testing.T) {
 	} {
 		f := facts()
 		f.Status = status
-		target, _ := workflows.Install(f, dell(), store, workflows.UntilHardware)
+		target, _ := workflows.Install(f, dell(), workflows.Resources{Image: store}, workflows.UntilHardware)
 		for _, s := range target.Steps {
 			if s.Name == "stage" && (s.Undo != want || (len(s.Writes) == 0) != (status == asset.Staged)) {
 				t.Errorf("%s: undo %s with %d writes, want %s", status, s.Undo, len(s.Writes), want)
@@ -170,7 +170,7 @@ func TestInstallStage(t *testing.T) {
 // The bounds of the firmware step: a round an image and one to see that nothing is left; a reboot
 // an image that needs one.
 func TestInstallFirmwareBounds(t *testing.T) {
-	target, _ := workflows.Install(facts(), dell(), store, workflows.UntilHardware)
+	target, _ := workflows.Install(facts(), dell(), workflows.Resources{Image: store}, workflows.UntilHardware)
 	for _, s := range target.Steps {
 		if s.Name == "firmware" && (s.MaxRounds != 4 || s.MaxReboots != 1) {
 			t.Errorf("%d rounds and %d reboots, want 4 and 1", s.MaxRounds, s.MaxReboots)
@@ -183,7 +183,7 @@ func TestInstallFirmwareBounds(t *testing.T) {
 func TestInstallAddresses(t *testing.T) {
 	last := func(f plan.Facts) plan.Step {
 		t.Helper()
-		target, problems := workflows.Install(f, dell(), store, workflows.UntilAddresses)
+		target, problems := workflows.Install(f, dell(), workflows.Resources{Image: store}, workflows.UntilAddresses)
 		if len(problems) > 0 {
 			t.Fatal(problems)
 		}

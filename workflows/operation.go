@@ -32,7 +32,8 @@ type fleet struct {
 	woken    bool              // something changed since the loop looked
 }
 
-// Operation runs the machines of an operation, at most in.Window at once. It ends when every run
+// Operation runs the machines of an operation, at most in.Window at once, and of a rack no more than it
+// allows. It ends when every run
 // has ended; a run that fails stops none of the others.
 func (e executor) Operation(ctx workflow.Context, in operation.Start) (operation.Tally, error) {
 	if len(in.Assets) == 0 && in.Carried == nil {
@@ -63,15 +64,16 @@ func (e executor) Operation(ctx workflow.Context, in operation.Start) (operation
 		if o.hear(finished); len(o.pending)+len(o.live) == 0 {
 			break
 		}
+		next := o.next()
 		suggested := workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 		switch {
 		case o.aborting && len(o.pending) > 0:
 			o.drop(work)
 		case o.mayRenew(ctx):
 			return operation.Tally{}, workflow.NewContinueAsNewError(ctx, operation.WorkflowOperation, o.carry())
-		case !suggested && !o.paused && len(o.pending) > 0 && len(o.live) < max(in.Window, 1):
-			id := o.pending[0]
-			o.pending = o.pending[1:]
+		case !suggested && !o.paused && next >= 0:
+			id := o.pending[next]
+			o.pending = slices.Delete(o.pending, next, next+1)
 			o.live = append(o.live, id)
 			o.starting++
 			workflow.Go(work, func(c workflow.Context) { o.start(c, id) })
@@ -83,6 +85,31 @@ func (e executor) Operation(ctx workflow.Context, in operation.Start) (operation
 	}
 	err := workflow.Await(work, func() bool { return workflow.AllHandlersFinished(ctx) })
 	return o.tally, err
+}
+
+// next is the place of the next machine to start: the first whose rack has room, so that other racks go
+// on while one is full. -1: none may start now.
+func (o *fleet) next() int {
+	if len(o.live) >= max(o.in.Window, 1) {
+		return -1
+	}
+	return slices.IndexFunc(o.pending, func(id asset.ID) bool {
+		for _, r := range o.in.Racks {
+			if !slices.Contains(r.Assets, id) {
+				continue
+			}
+			inRack := 0
+			for _, live := range o.live {
+				if slices.Contains(r.Assets, live) {
+					inRack++
+				}
+			}
+			if inRack >= max(r.Window, 1) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // mayRenew tells whether the history has grown enough to continue as new, and nothing is in between.

@@ -326,3 +326,32 @@ func TestContinuedAbort(t *testing.T) {
 		t.Errorf("tally (-want +got):\n%s", diff)
 	}
 }
+
+// A rack that is full does not hold up the others, and no rack has more runs at once than it allows.
+func TestOperationKeepsTheRacksWindow(t *testing.T) {
+	rackOf := func(id asset.ID) int { return int(id-1) / 4 } // racks of 1-4, 5-8, 9-12; the last has no limit of its own
+	var mu sync.Mutex
+	now, most := map[int]int{}, map[int]int{}
+	s := newSite(t, func(ctx workflow.Context, id asset.ID) (operation.State, error) {
+		mu.Lock()
+		now[rackOf(id)]++
+		most[rackOf(id)] = max(most[rackOf(id)], now[rackOf(id)])
+		mu.Unlock()
+		err := workflow.Sleep(ctx, 10*time.Minute)
+		mu.Lock()
+		now[rackOf(id)]--
+		mu.Unlock()
+		return operation.Done, err
+	})
+	got := s.run(operation.Start{Operation: op, Assets: ids(12), Window: 6, Racks: []operation.Rack{
+		{Window: 1, Assets: []asset.ID{1, 2, 3, 4}}, {Window: 2, Assets: []asset.ID{5, 6, 7, 8}}}})
+	if diff := cmp.Diff(operation.Tally{Done: 12}, got); diff != "" {
+		t.Errorf("tally (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[int]int{0: 1, 1: 2, 2: 3}, most); diff != "" || s.most != 6 {
+		t.Errorf("at once %d, in the racks (-want +got):\n%s", s.most, diff)
+	}
+	if first := s.started[:6]; slices.Contains(first, 2) || !slices.Contains(first, 9) {
+		t.Errorf("started %v: a full rack holds up the others", s.started)
+	}
+}

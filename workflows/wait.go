@@ -116,7 +116,7 @@ func (r *run) human(ctx workflow.Context) (*activities.Done, *fault.Error, verdi
 		if left <= 0 {
 			return nil, fault.New(fault.Deadline, "work order %q was not completed within %s", s.Title, deadline), failed
 		}
-		r.wait(ctx, left, false)
+		r.wait(ctx, left, false, false)
 		if v := r.attend(ctx); v != next {
 			return nil, nil, v
 		}

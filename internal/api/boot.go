@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cagenut/cagenut/internal/api/wire"
+	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 )
@@ -14,6 +15,18 @@ import (
 // BootStore is what the API needs to answer for booting machines. A record that is not open any more
 // is fault.BootUsed or fault.BootExpired, a machine that is not the record's fault.WrongMachine.
 type BootStore interface {
+	// OpenBoot opens a record for a run that has not ended, and closes what else was open for the asset.
+	// Repeating it gives the record as it was first opened, and created is false.
+	OpenBoot(ctx context.Context, o operation.BootOpen) (record operation.BootRecord, created bool, err error)
+	// BootState gives the newest record of a step's attempt, or of the operation when step is empty, with
+	// its events; fault.NotFound without one.
+	BootState(ctx context.Context, op operation.ID, a asset.ID, step string, attempt int) (operation.BootState, error)
+	// GetBoot gives a record, open or not; fault.NotFound without one.
+	GetBoot(ctx context.Context, id int64) (operation.BootRecord, error)
+	// CloseBoot closes a record; one that is closed stays as it was.
+	CloseBoot(ctx context.Context, id int64, at time.Time) error
+	// QueueCommand queues a command once by its ID and gives it as it stands.
+	QueueCommand(ctx context.Context, c operation.AgentCommand) (operation.AgentCommand, error)
 	// BootByToken gives the record of a token, open or not; an unknown token is fault.NotFound.
 	BootByToken(ctx context.Context, sum operation.BootSum) (operation.BootRecord, error)
 	// BootByMAC gives the open record of the machine with a MAC; fault.NotFound without one.
@@ -36,6 +49,10 @@ func (s *Server) bootRoutes() []route {
 		worker = operation.Worker
 	)
 	return []route{
+		{method: post, path: "/v1/worker/boot/open", role: worker, limit: 4 << 20, handle: s.bootOpen, summary: "Open a boot record for a step of a run; repeating it is harmless", body: wire.BootOpen{}, status: 200, answer: operation.BootRecord{}},
+		{method: post, path: "/v1/worker/boot/state", role: worker, quiet: true, handle: s.bootState, summary: "The newest boot record of a step, with what the machine told", body: wire.BootQuestion{}, status: 200, answer: operation.BootState{}},
+		{method: post, path: "/v1/worker/boot/close", role: worker, handle: s.bootClose, summary: "Close a boot record, and with it its one-time tokens", body: wire.BootClose{}, status: 204},
+		{method: post, path: "/v1/worker/agent/command", role: worker, quiet: true, limit: 4 << 20, handle: s.agentCommand, summary: "Queue a command for an agent, once by its ID, and hear what became of it", body: wire.AgentOrder{}, status: 200, answer: operation.AgentCommand{}},
 		{method: post, path: "/v1/worker/boot/lookup", role: worker, quiet: true, handle: s.bootLookup, summary: "What a machine of the worker's site boots, by its token or by its MAC", body: wire.BootLookup{}, status: 200, answer: operation.BootRecord{}},
 		{method: post, path: "/v1/worker/boot/event", role: worker, handle: s.bootEvent, summary: "What a booting machine reports; repeating it is harmless", body: wire.BootReport{}, status: 200, answer: operation.Heard{}},
 		{method: post, path: "/v1/worker/agent/claim", role: worker, handle: s.agentClaim, summary: "An agent says which machine it runs on", body: wire.AgentClaim{}, status: 200, answer: operation.BootRecord{}},

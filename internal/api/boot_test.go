@@ -76,7 +76,7 @@ func TestBootLookup(t *testing.T) {
 
 // A worker hears and tells nothing of another site's machines; nobody but a worker does at all.
 func TestBootIsForTheWorkerOfTheSite(t *testing.T) {
-	a, _, _, sum := booting(t, operation.ForAgent)
+	a, _, b, sum := booting(t, operation.ForAgent)
 	ctx := t.Context()
 	calls := func(c *client.Client) map[string]error {
 		who := operation.BootIdentity{MACs: []string{bootMAC}}
@@ -87,6 +87,8 @@ func TestBootIsForTheWorkerOfTheSite(t *testing.T) {
 		_, out["claim"] = c.AgentClaim(ctx, sum, who, "")
 		_, out["next"] = c.AgentNext(ctx, sum, 0)
 		out["progress"] = c.AgentProgress(ctx, sum, "c", operation.Progress{})
+		_, out["command"] = c.AgentCommand(ctx, operation.AgentCommand{ID: "c", Boot: b.ID, Kind: operation.AgentReport})
+		out["close"] = c.BootClose(ctx, b.ID)
 		_, out["result"] = c.AgentResult(ctx, sum, "c", operation.CommandResult{State: operation.CommandDone}, "")
 		return out
 	}

@@ -75,7 +75,7 @@ func (s *Server) install(w http.ResponseWriter, c *call) error {
 	}
 	accepted.ID, accepted.Created, err = s.o.Store.CreateOperation(c.Context(), operation.Request{
 		ID: operation.NewID(s.o.Clock()), Key: key, Digest: digest, Actor: c.caller.Person, Reason: strings.TrimSpace(ask.Reason),
-		Ticket: strings.TrimSpace(ask.Ticket), Window: accepted.Window, Plan: p, At: s.o.Clock().UTC(),
+		Ticket: strings.TrimSpace(ask.Ticket), Window: accepted.Window, Racks: s.racks(p), Plan: p, At: s.o.Clock().UTC(),
 	})
 	if err != nil {
 		return err
@@ -120,6 +120,28 @@ func (s *Server) window(asked int, p plan.Plan) int {
 		n = max(n, s.o.Window(t.Asset.Site))
 	}
 	return min(n, maxWindow)
+}
+
+// racks are the racks of a plan in which fewer machines may be worked on at once, in the plan's order.
+func (s *Server) racks(p plan.Plan) []operation.Rack {
+	if s.o.RackWindow == nil {
+		return nil
+	}
+	var out []operation.Rack
+	at := map[[2]string]int{}
+	for _, t := range p.Targets {
+		window, key := s.o.RackWindow(t.Asset.Site), [2]string{t.Asset.Site, t.Asset.Rack}
+		if window <= 0 {
+			continue
+		}
+		i, known := at[key]
+		if !known {
+			i, at[key] = len(out), len(out)
+			out = append(out, operation.Rack{Window: window})
+		}
+		out[i].Assets = append(out[i].Assets, t.Asset.ID)
+	}
+	return out
 }
 
 func (s *Server) listOperations(w http.ResponseWriter, c *call) error {

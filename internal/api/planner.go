@@ -231,6 +231,7 @@ func machines(devices []inventory.Device) []Machine {
 
 // makePlan plans an install for the devices, or says everything that stands against it at once.
 func (s *Server) makePlan(ctx context.Context, until string, devices []inventory.Device) (plan.Plan, error) {
+	until = cmp.Or(until, plan.UntilActive)
 	candidates, err := s.gather(ctx, devices)
 	if err != nil {
 		return plan.Plan{}, err

@@ -51,6 +51,9 @@ type Options struct {
 	Profiles  func() ([]profile.Profile, error) // reads the folder anew; error is config.Problems
 	Sites     []string                          // slugs that are configured
 	Window    func(site string) int             // machines at once, by site
+	// RackWindow is how many machines of one rack are worked on at once, by site; 0 and nil: as many as
+	// the window.
+	RackWindow func(site string) int
 	// Domain completes machines' names in DNS, by site; nil: none has one.
 	Domain func(site string) string
 	// OOBPrefixes are the networks in which the worker of a site dials BMCs; nil: not compared.

@@ -513,7 +513,7 @@ func TestConfigCheckListsProblemsAndSaysWhatItFound(t *testing.T) {
 			t.Errorf("API: %q", c.Says)
 		}
 	}
-	if diff := cmp.Diff(map[string]bool{"worker.token_file": true, "State folder": true, "Temporal": false, "API": true}, state); diff != "" || r.code != ExitFailure {
+	if diff := cmp.Diff(map[string]bool{"worker.token_file": true, "State folder": true, "Templates": true, "Temporal": false, "API": true}, state); diff != "" || r.code != ExitFailure {
 		t.Errorf("exit %d (-want +got)\n%s", r.code, diff)
 	}
 }
@@ -530,6 +530,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"profile", "show", ""}, "box"},
 		{[]string{"op", "list", "-o", ""}, "yaml"},
 		{[]string{"install", "--until", ""}, "hardware"},
+		{[]string{"install", "--until", ""}, "active"},
 	} {
 		if r := run(t, "", append([]string{"__complete"}, tc.args...)...); !strings.Contains(r.out, tc.want) {
 			t.Errorf("%q: %q", tc.args, r.out)

@@ -73,7 +73,8 @@ func newConfigCommand(s Streams) *cobra.Command {
 		Use:   "check",
 		Short: "Read the configuration, dial everything that it names, and say what Cagenut may do there",
 		Long: `Lists every wrong key and value with its line. When there is none, opens every file that it names and dials
-PostgreSQL, Temporal, NetBox and the API where they are configured. It makes nothing. Needs no control plane.`,
+PostgreSQL, Temporal, NetBox, the API and the sites' configuration management where they are configured, and renders
+the templates. It makes nothing. Needs no control plane.`,
 		Example: `  cagenut config check --config /etc/cagenut/cagenut.yaml
   CAGENUT_NETBOX_URL=https://netbox.example cagenut config check
   cagenut config check --keys`,
@@ -134,6 +135,9 @@ func checksOf(cfg *config.Config) []config.Check {
 	add(hasStore || profilesErr == nil, config.Check{Name: "Profiles", Target: cfg.Profiles, Run: func(context.Context) (string, error) {
 		ps, err := config.LoadProfiles(cfg.Profiles)
 		return count(len(ps), "profile"), err
+	}})
+	checks = append(checks, config.Check{Name: "Templates", Target: cfg.Templates, Run: func(context.Context) (string, error) {
+		return server.CheckTemplates(cfg)
 	}})
 	add(cfg.Firmware.Dir != "", config.Check{Name: "Firmware folder", Target: cfg.Firmware.Dir,
 		Run: func(context.Context) (string, error) { return writable(cfg.Firmware.Dir) }})
@@ -197,6 +201,7 @@ func checksOf(cfg *config.Config) []config.Check {
 			}
 			return "this machine can listen there; BMCs use " + site.ServeURL, l.Close()
 		}})
+		checks = append(checks, server.ConfigChecks(cfg, slug)...)
 	}
 	return checks
 }

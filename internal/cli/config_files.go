@@ -47,7 +47,12 @@ func fileChecks(cfg *config.Config) []config.Check {
 	caFile("netbox.ca_file", cfg.NetBox.CAFile)
 	secretFile("netbox.webhook_key_file", cfg.NetBox.WebhookKeyFile)
 	for _, slug := range cfg.SiteNames() {
-		caFile("sites."+slug+".bmc_ca_file", cfg.Sites[slug].BMCCAFile)
+		site, key := cfg.Sites[slug], "sites."+slug
+		caFile(key+".bmc_ca_file", site.BMCCAFile)
+		caFile(key+".boot.ca_file", site.Boot.CAFile)
+		secretFile(key+".salt.password_file", site.Salt.PasswordFile)
+		caFile(key+".salt.ca_file", site.Salt.CAFile)
+		secretFile(key+".ansible.key_file", site.Ansible.KeyFile)
 	}
 	add("secrets.key_file", cfg.Secrets.KeyFile, func() (string, error) {
 		ring, err := secret.ReadRing(cfg.Secrets.KeyFile)

@@ -16,6 +16,10 @@ import (
 	"github.com/cagenut/cagenut/internal/plan"
 )
 
+// stages are those of an install, for completion; the server judges what is asked for. Without one it is
+// the last.
+var stages = []string{"hardware", "addresses", "os", plan.UntilActive}
+
 type installFlags struct {
 	rack, site, file, until, reason, ticket, key, hash string
 	window                                             int
@@ -28,13 +32,15 @@ func newInstallCommand(s Streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "install [NAME...]",
 		Short: "Take planned machines through an install",
-		Long: `Plans an install for machines that are planned or staged in NetBox, and starts it. With --until hardware
-it ends when the hardware is proved and the machines are staged, with --until addresses when they also have their
-primary addresses and DNS names in NetBox.
+		Long: `Plans an install for machines that are planned or staged in NetBox, and starts it. It ends when they are active: their
+disks erased, the operating system installed, configured and checked. With --until hardware it ends when the hardware is
+proved and the machines are staged, with --until addresses when they also have their primary addresses and DNS names in
+NetBox, with --until os when their operating system has booted.
 
 Machines are given by name (or as id:101 or serial:7CX1234), by --rack or by --file, never all by omission. When anything stands against
 any of them, all of it is listed and nothing is started. An active machine is never touched.`,
-		Example: `  cagenut install srv-101 srv-102 --until hardware --reason "rack r12" --ticket DC-42
+		Example: `  cagenut install srv-101 srv-102 --reason "rack r12" --ticket DC-42 --watch
+  cagenut install srv-101 srv-102 --until hardware --reason "rack r12" --ticket DC-42
   cagenut install --rack r12 --site ams01 --until hardware --dry-run
   cagenut install --file targets.txt --until hardware --reason "new row" --ticket DC-43 --watch
   netbox-query | cagenut install --file - --until hardware --reason "new row" --ticket DC-43 --wait`,
@@ -45,7 +51,7 @@ any of them, all of it is listed and nothing is started. An active machine is ne
 	fl.StringVar(&f.rack, "rack", "", "the planned and staged devices of this rack")
 	fl.StringVar(&f.site, "site", "", "slug of the site, where names or racks are not unique")
 	fl.StringVar(&f.file, "file", "", "file with one name (or id:101, serial:7CX1234) a line, # begins a comment; - for standard input")
-	fl.StringVar(&f.until, "until", "", "last stage: hardware or addresses")
+	fl.StringVar(&f.until, "until", "", "last stage: hardware, addresses, os or active (default: active)")
 	fl.StringVar(&f.reason, "reason", "", "why; goes into the audit trail and NetBox's changelog")
 	fl.StringVar(&f.ticket, "ticket", "", "the ticket that this belongs to")
 	fl.IntVar(&f.window, "window", 0, "machines at once, 1 to 500 (default: the site's own)")
@@ -53,7 +59,7 @@ any of them, all of it is listed and nothing is started. An active machine is ne
 	fl.StringVar(&f.hash, "plan-hash", "", "start only if the plan still has this hash (from --dry-run)")
 	fl.StringVar(&f.key, "idempotency-key", "", "start at most once for this key; repeat a request whose answer was lost with it")
 	f.follow.add(c)
-	complete(c, "until", "hardware", "addresses")
+	complete(c, "until", stages...)
 	c.ValidArgsFunction = suggestAssets()
 	return c
 }
@@ -121,9 +127,6 @@ func (f *installFlags) question(in io.Reader, args []string) (wire.Install, erro
 		wrong = append(wrong, "name machines, or use --rack or --file: empty is not all")
 	case len(ask.Names) > 0 && f.rack != "":
 		wrong = append(wrong, "use names or --rack, not both")
-	}
-	if f.until == "" {
-		wrong = append(wrong, "--until is needed: hardware")
 	}
 	if !f.dryRun {
 		if strings.TrimSpace(f.reason) == "" {

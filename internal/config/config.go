@@ -16,7 +16,6 @@
 package config
 
 import (
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -26,20 +25,23 @@ import (
 
 // Config is everything that can be configured.
 type Config struct {
-	Database  Database        `yaml:"database"`
-	Temporal  Temporal        `yaml:"temporal"`
-	NetBox    NetBox          `yaml:"netbox"`
-	Sites     map[string]Site `yaml:"sites"`    // by NetBox slug
-	Profiles  string          `yaml:"profiles"` // folder
-	Secrets   Secrets         `yaml:"secrets"`
-	StateDir  string          `yaml:"state_dir"`
-	API       API             `yaml:"api"`
-	Worker    Worker          `yaml:"worker"`
-	Firmware  Firmware        `yaml:"firmware"`
-	Audit     Audit           `yaml:"audit"`
-	Telemetry Telemetry       `yaml:"telemetry"`
-	Notify    []Webhook       `yaml:"notify"`
-	Log       Log             `yaml:"log"`
+	Database Database        `yaml:"database"`
+	Temporal Temporal        `yaml:"temporal"`
+	NetBox   NetBox          `yaml:"netbox"`
+	Sites    map[string]Site `yaml:"sites"`    // by NetBox slug
+	Profiles string          `yaml:"profiles"` // folder
+	// Templates is a folder of one's own templates, which take the place of the built-in ones; empty: none.
+	Templates string            `yaml:"templates"`
+	SSHKeys   map[string]string `yaml:"ssh_keys"` // public keys, by the names that profiles use
+	Secrets   Secrets           `yaml:"secrets"`
+	StateDir  string            `yaml:"state_dir"`
+	API       API               `yaml:"api"`
+	Worker    Worker            `yaml:"worker"`
+	Firmware  Firmware          `yaml:"firmware"`
+	Audit     Audit             `yaml:"audit"`
+	Telemetry Telemetry         `yaml:"telemetry"`
+	Notify    []Webhook         `yaml:"notify"`
+	Log       Log               `yaml:"log"`
 
 	file    string // where it came from, for messages
 	nothing bool   // the file holds nothing
@@ -81,32 +83,6 @@ type NetBox struct {
 	// WebhookURL is where NetBox tells us of changes; empty: no webhook.
 	WebhookURL     string `yaml:"webhook_url"`
 	WebhookKeyFile string `yaml:"webhook_key_file"`
-}
-
-// Site is what differs from site to site.
-type Site struct {
-	// OOBPrefixes are the only networks in which BMCs are dialled.
-	OOBPrefixes []string `yaml:"oob_prefixes"`
-	BMCPort     int      `yaml:"bmc_port"` // 0: the protocol's own
-	BMCCAFile   string   `yaml:"bmc_ca_file"`
-	// Serve is where this site's worker serves firmware to BMCs; ServeURL is that address as the
-	// BMCs see it.
-	Serve    string `yaml:"serve"`     // host:port to listen on
-	ServeURL string `yaml:"serve_url"` // http(s)://host:port
-	Window   int    `yaml:"window"`    // machines at once in one operation
-	// Domain is what machines' names are completed with in DNS; empty: they get no DNS name.
-	Domain string `yaml:"domain"`
-}
-
-// Prefixes gives the out-of-band prefixes. They were checked by Load.
-func (s Site) Prefixes() []netip.Prefix {
-	out := make([]netip.Prefix, 0, len(s.OOBPrefixes))
-	for _, p := range s.OOBPrefixes {
-		if prefix, err := netip.ParsePrefix(p); err == nil {
-			out = append(out, prefix)
-		}
-	}
-	return out
 }
 
 // Secrets is where passwords are kept.
@@ -202,18 +178,6 @@ func (c *Config) SiteNames() []string {
 	slices.Sort(out)
 	return out
 }
-
-// WindowFor is how many machines of a site one operation works on at once.
-func (c *Config) WindowFor(site string) int {
-	if w := c.Sites[site].Window; w > 0 {
-		return w
-	}
-	return DefaultWindow
-}
-
-// DefaultWindow is the window of a site that names none: small enough that a bad profile is seen
-// before it has touched a whole rack.
-const DefaultWindow = 8
 
 // HeartbeatEvery is how often workers tell that they live, and SiteAwayAfter how old the last word
 // may be before a site counts as away: three lost heartbeats.

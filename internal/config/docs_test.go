@@ -25,7 +25,7 @@ func TestDocumented(t *testing.T) {
 	values(reflect.ValueOf(config.Site{}), "sites.<slug>", want)
 	values(reflect.ValueOf(config.Webhook{}), "notify[]", want)
 	got := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_.<>\\[\\]]+)` \\| (?:`([^`]*)`)? ?\\|").FindAllStringSubmatch(string(raw), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9_.<>\\[\\]]+)` \\| (?:`([^`]*)`)? ?\\|").FindAllStringSubmatch(string(raw), -1) {
 		if _, twice := got[row[1]]; twice {
 			t.Errorf("%s stands twice", row[1])
 		}
@@ -47,7 +47,11 @@ func values(v reflect.Value, path string, into map[string]string) {
 		tag := v.Type().Field(i).Tag.Get("yaml")
 		key := strings.TrimPrefix(path+"."+tag, ".")
 		switch f := v.Field(i); {
-		case tag == "" || f.Kind() == reflect.Map:
+		case tag == "" || tag == "sites":
+		case f.Kind() == reflect.Map && f.Type().Elem().Kind() == reflect.Struct:
+			values(reflect.Zero(f.Type().Elem()), key+".<name>", into)
+		case f.Kind() == reflect.Map:
+			into[key+".<name>"] = ""
 		case f.Kind() == reflect.Struct:
 			values(f, key, into)
 		case f.Kind() == reflect.Slice:

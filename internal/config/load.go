@@ -160,17 +160,20 @@ func (c *Config) resolvePaths(dir string) {
 		}
 	}
 	for slug, s := range c.Sites {
-		if s.BMCCAFile != "" && !filepath.IsAbs(s.BMCCAFile) {
-			s.BMCCAFile = filepath.Join(dir, s.BMCCAFile)
-			c.Sites[slug] = s
+		for _, p := range []*string{&s.BMCCAFile, &s.Boot.CAFile, &s.Salt.PasswordFile, &s.Salt.CAFile,
+			&s.Ansible.Project, &s.Ansible.KeyFile, &s.Ansible.Bin} {
+			if *p != "" && !filepath.IsAbs(*p) {
+				*p = filepath.Join(dir, *p)
+			}
 		}
+		c.Sites[slug] = s
 	}
 }
 
 func (c *Config) paths() []*string {
 	return []*string{
 		&c.Database.URLFile, &c.Temporal.TLS.CAFile, &c.Temporal.TLS.CertFile, &c.Temporal.TLS.KeyFile,
-		&c.Temporal.CodecKeyFile, &c.NetBox.TokenFile, &c.NetBox.CAFile, &c.NetBox.WebhookKeyFile, &c.Profiles,
+		&c.Temporal.CodecKeyFile, &c.NetBox.TokenFile, &c.NetBox.CAFile, &c.NetBox.WebhookKeyFile, &c.Profiles, &c.Templates,
 		&c.Secrets.Dir, &c.Secrets.KeyFile, &c.StateDir, &c.API.TLS.CertFile, &c.API.TLS.KeyFile,
 		&c.Worker.TokenFile, &c.Worker.CAFile, &c.Firmware.Dir, &c.Audit.KeyFile, &c.Audit.HeadFile,
 	}

@@ -93,6 +93,9 @@ func (c *Config) validate() Problems {
 		}
 		inRange(key+".bmc_port", s.BMCPort, 0, 65535)
 		inRange(key+".window", s.Window, 0, 500)
+		inRange(key+".rack_window", s.RackWindow, 0, 500)
+		inRange(key+".power_stagger_seconds", s.PowerStagger, 0, 600)
+		out = append(out, s.installing(key)...)
 		if s.Domain != "" && !domainForm.MatchString(s.Domain) {
 			bad(key+".domain", s.Domain, "use a DNS domain in small letters, such as ams01.example.net")
 		}
@@ -100,6 +103,7 @@ func (c *Config) validate() Problems {
 		httpURL(key+".serve_url", s.ServeURL)
 		both(key+".serve", s.Serve, key+".serve_url", s.ServeURL)
 	}
+	out = append(out, sshKeys(c.SSHKeys)...)
 	oneOf("secrets.driver", c.Secrets.Driver, "file", "env", "postgres")
 	if c.Secrets.Driver == "file" && c.Secrets.Dir == "" {
 		bad("secrets.dir", "", "name the folder (mode 0700) in which the secrets are kept")

@@ -105,8 +105,16 @@ type Start struct {
 	Operation ID         `json:"operation"`
 	Assets    []asset.ID `json:"assets"`
 	Window    int        `json:"window"` // runs at once
+	// Racks are those in which fewer runs may go on at once. Machines of other racks do not wait for them.
+	Racks []Rack `json:"racks,omitempty"`
 	// Carried is set only when the workflow continues as new.
 	Carried *Carried `json:"carried,omitempty"`
+}
+
+// Rack is the machines of a rack, and how many of them may be worked on at once.
+type Rack struct {
+	Window int        `json:"window"`
+	Assets []asset.ID `json:"assets"`
 }
 
 // Carried is what WorkflowOperation takes along when it continues as new: Start.Assets are then

@@ -20,7 +20,8 @@ type Request struct {
 	Actor  string
 	Reason string
 	Ticket string
-	Window int // runs at once
+	Window int    // runs at once
+	Racks  []Rack // with a window of their own
 	Plan   plan.Plan
 	At     time.Time
 }

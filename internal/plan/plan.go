@@ -29,6 +29,9 @@ import (
 // Schema is the version of the plan's JSON form.
 const Schema = 1
 
+// UntilActive is the last stage of an install, where none is asked for: the machine is in service.
+const UntilActive = "active"
+
 // Mode says how the executor drives a step.
 type Mode string
 

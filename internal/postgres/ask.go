@@ -96,7 +96,7 @@ func (s *Store) tryCreate(ctx context.Context, what string, r operation.Request)
 		for i, t := range r.Plan.Targets {
 			assets[i] = t.Asset.ID
 		}
-		start, err := jsonOf(operation.Start{Operation: r.ID, Assets: assets, Window: r.Window})
+		start, err := jsonOf(operation.Start{Operation: r.ID, Assets: assets, Window: r.Window, Racks: r.Racks})
 		if err != nil {
 			return err
 		}

@@ -175,14 +175,22 @@ func (s *Store) GetBoot(ctx context.Context, id int64) (operation.BootRecord, er
 	return record, translate(fmt.Sprintf("boot record %d", id), err)
 }
 
-// BootOfStep gives the newest record that a step's attempt opened; fault.NotFound without one.
-func (s *Store) BootOfStep(ctx context.Context, op operation.ID, a asset.ID, step string, attempt int) (operation.BootRecord, error) {
-	record, err := scanBoot(s.pool.QueryRow(ctx, bootRow+`where b.operation = $1 and b.asset = $2 and b.step = $3 and b.attempt = $4
+// BootState gives the newest record that a step's attempt opened, or the newest of the operation when
+// step is empty, with what its machine told; fault.NotFound without one.
+func (s *Store) BootState(ctx context.Context, op operation.ID, a asset.ID, step string, attempt int) (operation.BootState, error) {
+	record, err := scanBoot(s.pool.QueryRow(ctx, bootRow+`where b.operation = $1 and b.asset = $2 and ($3 = '' or b.step = $3 and b.attempt = $4)
 		order by b.id desc limit 1`, op, a, step, attempt))
 	if noRows(err) {
-		return record, fault.New(fault.NotFound, "step %s of %s opened no boot record in attempt %d for asset %s", step, op, attempt, a)
+		if step == "" {
+			return operation.BootState{}, fault.New(fault.NotFound, "%s opened no boot record for asset %s", op, a)
+		}
+		return operation.BootState{}, fault.New(fault.NotFound, "step %s of %s opened no boot record in attempt %d for asset %s", step, op, attempt, a)
 	}
-	return record, translate("boot record of "+string(op), err)
+	if err != nil {
+		return operation.BootState{}, translate("boot record of "+string(op), err)
+	}
+	events, err := s.bootEvents(ctx, `where b.id = $1`, record.ID)
+	return operation.BootState{Record: record, Events: events}, err
 }
 
 // BootByToken gives the record of a token, open or not: BootRecord.Live tells which. An unknown
@@ -375,8 +383,12 @@ func addEvent(ctx context.Context, tx pgx.Tx, record operation.BootRecord, e ope
 
 // BootEvents gives what the machine of a run reported, oldest first, over all its records.
 func (s *Store) BootEvents(ctx context.Context, op operation.ID, a asset.ID) ([]operation.BootEvent, error) {
+	return s.bootEvents(ctx, `where b.operation = $1 and b.asset = $2`, op, a)
+}
+
+func (s *Store) bootEvents(ctx context.Context, where string, args ...any) ([]operation.BootEvent, error) {
 	rows, err := s.pool.Query(ctx, `select e.boot, e.id, e.stage, e.digest, e.body, e.sender, e.at
-		from boot_event e join boot_record b on b.id = e.boot where b.operation = $1 and b.asset = $2 order by e.id`, op, a)
+		from boot_event e join boot_record b on b.id = e.boot `+where+` order by e.id`, args...)
 	if err != nil {
 		return nil, translate("events of machines", err)
 	}

@@ -83,9 +83,14 @@ func TestOpenBoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if b, err := s.BootOfStep(ctx, op, 1, string(operation.ForInstall), 1); err != nil || b.Revoked != noon.Add(time.Second) {
-		t.Errorf("%+v, %v", b, err)
+	if st, err := s.BootState(ctx, op, 1, string(operation.ForInstall), 1); err != nil || st.Record.Revoked != noon.Add(time.Second) {
+		t.Errorf("%+v, %v", st, err)
 	}
+	if st, err := s.BootState(ctx, op, 1, "", 0); err != nil || st.Record.ID != install.ID {
+		t.Errorf("newest of the operation: %+v, %v", st, err)
+	}
+	_, err = s.BootState(ctx, op, 1, string(operation.ForInstall), 9)
+	wantCode(t, err, fault.NotFound)
 	if n := count(t, s, `select count(*) from audit where action in ('boot.open', 'boot.close')`); n != 3 {
 		t.Errorf("%d audit rows, want 3", n)
 	}
@@ -232,6 +237,9 @@ func TestSaveEvent(t *testing.T) {
 	events, err := s.BootEvents(ctx, op, 1)
 	if err != nil || len(events) != 3 || string(events[0].Body) != string(report(1, "early")) || !strings.Contains(string(events[2].Body), "another machine") {
 		t.Errorf("events %+v, %v", events, err)
+	}
+	if st, err := s.BootState(ctx, op, 1, "", 0); err != nil || len(st.Events) != 3 || st.Events[0].Stage != "early" {
+		t.Errorf("state %+v, %v", st, err)
 	}
 
 	if err := s.CloseBoot(ctx, b.ID, noon.Add(time.Second)); err != nil {

@@ -10,11 +10,7 @@ import (
 
 // siteHandler is what a site's worker serves on sites.<slug>.serve: firmware to BMCs, and the boot
 // service to machines.
-func siteHandler(firmware http.Handler, api boot.API, url string, log *slog.Logger) (http.Handler, error) {
-	set, err := templates.Load(nil)
-	if err != nil {
-		return nil, err
-	}
+func siteHandler(firmware http.Handler, api boot.API, set *templates.Set, url string, log *slog.Logger) (http.Handler, error) {
 	machines, err := boot.New(boot.Options{API: api, Templates: set, Base: url, Log: log})
 	if err != nil {
 		return nil, err

@@ -8,13 +8,18 @@ import (
 	"testing"
 
 	"github.com/cagenut/cagenut/internal/api/apitest"
+	"github.com/cagenut/cagenut/internal/config"
 	"github.com/cagenut/cagenut/internal/operation"
 )
 
 // A site's worker serves firmware and the boot service side by side.
 func TestSiteHandler(t *testing.T) {
 	door := apitest.Start(t, 1).As(t, operation.Worker, "ams01")
-	h, err := siteHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "firmware") }), door, "http://boot.example:8080", silent)
+	set, err := Templates(config.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := siteHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "firmware") }), door, set, "http://boot.example:8080", silent)
 	if err != nil {
 		t.Fatal(err)
 	}

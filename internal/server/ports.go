@@ -12,6 +12,7 @@ import (
 	"github.com/cagenut/cagenut/internal/api/client"
 	"github.com/cagenut/cagenut/internal/api/wire"
 	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/config"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
@@ -19,9 +20,22 @@ import (
 	"github.com/cagenut/cagenut/workflows"
 )
 
-// planInstall is the API's planner: the install runbook over the firmware catalogue.
-func planInstall(f plan.Facts, p profile.Profile, files []operation.FirmwareFile, until string) (plan.Target, error) {
-	image := func(file string) (plan.Image, error) {
+// planner is the API's planner: the install runbook over the firmware catalogue and the configuration.
+func planner(c *config.Config) (func(plan.Facts, profile.Profile, []operation.FirmwareFile, string) (plan.Target, error), error) {
+	sites := map[string]workflows.SiteResources{}
+	for slug, site := range c.Sites {
+		var err error
+		if sites[slug], err = siteResources("sites."+slug, site); err != nil {
+			return nil, err
+		}
+	}
+	return func(f plan.Facts, p profile.Profile, files []operation.FirmwareFile, until string) (plan.Target, error) {
+		return planInstall(f, p, files, workflows.Resources{SSHKeys: c.SSHKeys, Site: sites[f.Asset.Site]}, until)
+	}, nil
+}
+
+func planInstall(f plan.Facts, p profile.Profile, files []operation.FirmwareFile, r workflows.Resources, until string) (plan.Target, error) {
+	r.Image = func(file string) (plan.Image, error) {
 		i := slices.IndexFunc(files, func(known operation.FirmwareFile) bool {
 			return known.Name == file || strings.EqualFold(known.SHA256, file)
 		})
@@ -30,7 +44,12 @@ func planInstall(f plan.Facts, p profile.Profile, files []operation.FirmwareFile
 		}
 		return plan.Image{File: files[i].Name, SHA256: files[i].SHA256, Size: files[i].Size}, nil
 	}
-	target, problems := workflows.Install(f, p, image, until)
+	target, problems := workflows.Install(f, p, r, until)
+	if unknown := unknownSteps(target); len(problems) == 0 && len(unknown) > 0 {
+		e := fault.New(fault.UnknownStep, "no worker of this version can carry out %s of %s", strings.Join(unknown, ", "), f.Asset.Name)
+		e.Remedy = "ask with --until " + workflows.UntilAddresses
+		return plan.Target{}, e
+	}
 	if len(problems) == 0 {
 		return target, nil
 	}
@@ -38,14 +57,30 @@ func planInstall(f plan.Facts, p profile.Profile, files []operation.FirmwareFile
 	subjects := make([]string, len(problems))
 	for i, item := range problems {
 		subjects[i] = item.Subject
-		if item.Subject == "until" {
+		switch {
+		case item.Subject == "until":
 			code = fault.Invalid
+		case code != fault.Invalid && !strings.HasPrefix(item.Subject, "firmware file of "):
+			code = fault.Incomplete
 		}
 	}
 	e := fault.New(code, "%s cannot be planned: %s", f.Asset.Name, strings.Join(subjects, ", "))
 	e.Details = problems
 	e.Remedy = cmp.Or(problems[0].Remedy, e.Remedy)
 	return plan.Target{}, e
+}
+
+// unknownSteps names the steps of a target that apply and that no activity of this version does: a plan
+// with them would be accepted only to park.
+func unknownSteps(t plan.Target) []string {
+	known := append((&activities.Central{}).Kinds(), (&activities.Site{}).Kinds()...)
+	var out []string
+	for _, s := range t.Steps {
+		if s.NotApplicable == "" && !slices.Contains(known, fmt.Sprintf("%s/%d", s.Kind, s.Version)) {
+			out = append(out, s.Name)
+		}
+	}
+	return out
 }
 
 // siteSecrets are the passwords of a site's machines, through the API.

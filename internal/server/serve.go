@@ -116,9 +116,14 @@ func apiOptions(a *api.Options, c *config.Config, o Options, d *Dialer) error {
 		}
 	}
 	temporal := config.Check{Name: "Temporal", Target: c.Temporal.Host, Run: d.Check}
-	a.Planner = planInstall
+	plans, err := planner(c)
+	if err != nil {
+		return err
+	}
+	a.Planner = plans
 	a.Profiles = func() ([]profile.Profile, error) { return config.LoadProfiles(c.Profiles) }
 	a.Sites, a.Window = c.SiteNames(), c.WindowFor
+	a.RackWindow = func(site string) int { return c.Sites[site].RackWindow }
 	a.Domain = func(site string) string { return c.Sites[site].Domain }
 	a.OOBPrefixes = func(site string) []netip.Prefix { return c.Sites[site].Prefixes() }
 	a.Ready, a.Doctor = []config.Check{temporal}, []config.Check{temporal}

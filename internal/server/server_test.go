@@ -23,6 +23,7 @@ import (
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
 	"github.com/cagenut/cagenut/internal/profile"
+	"github.com/cagenut/cagenut/workflows"
 )
 
 var silent = slog.New(slog.DiscardHandler)
@@ -35,7 +36,7 @@ func TestThePlanCarriesTheCatalogue(t *testing.T) {
 	files := []operation.FirmwareFile{{Name: "bios.bin", SHA256: sum, Size: 9}}
 	for _, file := range []string{"bios.bin", strings.ToUpper(sum)} {
 		p.Firmware.Components[0].File = file
-		target, err := planInstall(f, p, files, "hardware")
+		target, err := planInstall(f, p, files, workflows.Resources{}, "hardware")
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
@@ -45,10 +46,10 @@ func TestThePlanCarriesTheCatalogue(t *testing.T) {
 			t.Errorf("%s: %+v, %v", file, want, err)
 		}
 	}
-	if _, err := planInstall(f, p, nil, "hardware"); fault.From(err).Code != fault.BadImage || len(fault.From(err).Details) == 0 {
+	if _, err := planInstall(f, p, nil, workflows.Resources{}, "hardware"); fault.From(err).Code != fault.BadImage || len(fault.From(err).Details) == 0 {
 		t.Errorf("a file that is not there: %v", err)
 	}
-	if _, err := planInstall(f, p, files, "moon"); fault.From(err).Code != fault.Invalid {
+	if _, err := planInstall(f, p, files, workflows.Resources{}, "moon"); fault.From(err).Code != fault.Invalid {
 		t.Errorf("an unknown stage: %v", err)
 	}
 }
@@ -128,7 +129,7 @@ func TestWhatIsMissingIsSaidBeforeAnythingIsDialled(t *testing.T) {
 
 func TestEveryStepOfAPlanIsKnown(t *testing.T) {
 	f := plan.Facts{Asset: asset.Ref{ID: 1, Name: "srv-1", Serial: "SN1", Site: "ams01"}, Status: asset.Planned}
-	target, err := planInstall(f, profile.Profile{Name: "box", Version: 1, BMC: profile.BMC{Protocol: "redfish", Account: "root"}}, nil, "hardware")
+	target, err := planInstall(f, profile.Profile{Name: "box", Version: 1, BMC: profile.BMC{Protocol: "redfish", Account: "root"}}, nil, workflows.Resources{}, "hardware")
 	if err != nil {
 		t.Fatal(err)
 	}

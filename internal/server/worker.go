@@ -113,6 +113,19 @@ func siteWorker(ctx context.Context, c *config.Config, slug string, o Options) e
 	if err != nil {
 		return err
 	}
+	set, err := Templates(c)
+	if err != nil {
+		return err
+	}
+	configs, err := newSiteConfigs(slug, site, state)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := configs.Close(); err != nil {
+			o.Log.Warn("connections to configuration management could not be closed", "error", err)
+		}
+	}()
 	endpoint, err := endpoints(site)
 	if err != nil {
 		return err
@@ -125,11 +138,13 @@ func siteWorker(ctx context.Context, c *config.Config, slug string, o Options) e
 			o.Log.Warn("not every BMC session could be closed; the next login to that BMC does it", "error", err)
 		}
 	}()
-	acts := &activities.Site{BMCs: opener, Secrets: siteSecrets{door}, Images: images, Endpoint: endpoint, Clock: time.Now,
+	turns := &stagger{every: site.Stagger() / time.Duration(max(o.Faster, 1)), clock: time.Now}
+	acts := &activities.Site{BMCs: opener, Secrets: siteSecrets{door}, Images: images, Boots: siteBoots{door}, Configs: configs,
+		PowerOn: turns.wait, Endpoint: endpoint, Clock: time.Now,
 		Poll: 5 * time.Second / time.Duration(max(o.Faster, 1)), Faster: o.Faster}
 	g, ctx := errgroup.WithContext(ctx)
 	if site.Serve != "" {
-		handler, err := siteHandler(images.Handler(), door, site.ServeURL, o.Log)
+		handler, err := siteHandler(images.Handler(), door, set, site.ServeURL, o.Log)
 		if err != nil {
 			return err
 		}

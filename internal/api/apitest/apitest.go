@@ -32,6 +32,8 @@ type API struct {
 	Files  *firmware.Store
 	// MissingFile, when set, is a firmware file that the runbook does not find.
 	MissingFile string
+	// RackWindow, when set, is how many machines of a rack are worked on at once.
+	RackWindow int
 
 	mu       sync.Mutex
 	profiles []profile.Profile
@@ -86,6 +88,7 @@ func Start(t testing.TB, machines int) *API {
 	a.Files = files
 	a.Server, err = api.New(api.Options{Store: store, Steerer: a.Runs, Inventory: a.Fleet, Secrets: a.Safe, Firmware: files, Planner: a.plan,
 		Profiles: a.readProfiles, Sites: []string{"ams01", "fra01"}, Window: func(string) int { return 8 },
+		RackWindow:  func(string) int { return a.RackWindow },
 		Setup:       inventory.SetupOptions{User: "cagenut", WebhookURL: "https://cagenut.example/v1/netbox/webhook", WebhookKey: HookKey},
 		OOBPrefixes: func(string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.0.8.0/24")} }, Version: "test",
 		MaxFirmware: 1 << 20, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Clock: a.Clock.Now, EventPoll: time.Millisecond})

@@ -34,7 +34,7 @@ func (m *MemoryStore) OpenBoot(_ context.Context, o operation.BootOpen) (operati
 		m.boots.tokens = map[operation.BootSum]int64{}
 	}
 	for _, b := range m.boots.records {
-		if b.Operation == o.Operation && b.Asset.ID == o.Asset && b.Purpose == o.Purpose && b.Attempt == o.Attempt {
+		if b.Operation == o.Operation && b.Asset.ID == o.Asset && b.Step == o.Step && b.Purpose == o.Purpose && b.Attempt == o.Attempt {
 			if err := b.Live(o.At); err != nil {
 				return operation.BootRecord{}, false, err
 			}
@@ -53,7 +53,7 @@ func (m *MemoryStore) OpenBoot(_ context.Context, o operation.BootOpen) (operati
 			macs = append(macs, mac)
 		}
 	}
-	b := &operation.BootRecord{ID: int64(len(m.boots.records) + 1), Operation: o.Operation, Asset: h.Asset, Purpose: o.Purpose, Attempt: o.Attempt,
+	b := &operation.BootRecord{ID: int64(len(m.boots.records) + 1), Operation: o.Operation, Asset: h.Asset, Step: o.Step, Purpose: o.Purpose, Attempt: o.Attempt,
 		MACs: macs, Serial: o.Serial, UUID: o.UUID, Machine: o.Machine, Opened: o.At, Expires: o.Expires}
 	m.boots.records = append(m.boots.records, b)
 	m.boots.tokens[o.TokenSum] = b.ID
@@ -80,6 +80,41 @@ func (m *MemoryStore) CloseBoot(_ context.Context, id int64, at time.Time) error
 		b.Revoked = at
 	}
 	return err
+}
+
+// GetBoot gives a record.
+func (m *MemoryStore) GetBoot(_ context.Context, id int64) (operation.BootRecord, error) {
+	unlock, err := m.lock()
+	defer unlock()
+	if err != nil {
+		return operation.BootRecord{}, err
+	}
+	if id < 1 || id > int64(len(m.boots.records)) {
+		return operation.BootRecord{}, fault.New(fault.NotFound, "there is no boot record %d", id)
+	}
+	return m.boot(m.boots.records[id-1]), nil
+}
+
+// BootState gives the newest record of a step's attempt, or of the operation, with its events.
+func (m *MemoryStore) BootState(_ context.Context, op operation.ID, id asset.ID, step string, attempt int) (operation.BootState, error) {
+	unlock, err := m.lock()
+	defer unlock()
+	if err != nil {
+		return operation.BootState{}, err
+	}
+	for _, b := range slices.Backward(m.boots.records) {
+		if b.Operation != op || b.Asset.ID != id || step != "" && (b.Step != step || b.Attempt != attempt) {
+			continue
+		}
+		out := operation.BootState{Record: m.boot(b)}
+		for _, e := range m.boots.events {
+			if e.Boot == b.ID {
+				out.Events = append(out.Events, e)
+			}
+		}
+		return out, nil
+	}
+	return operation.BootState{}, fault.New(fault.NotFound, "%s opened no boot record for asset %s", op, id)
 }
 
 // BootByToken finds a record by a token.

@@ -353,7 +353,7 @@ func (s *Safe) Promote(context.Context, asset.Ref, string) error { return nil }
 
 // TwoSteps plans a machine in two steps, as a runbook would in more.
 func TwoSteps(f plan.Facts, p profile.Profile, _ []operation.FirmwareFile, until string) (plan.Target, error) {
-	if until != "hardware" {
+	if until != "hardware" && until != plan.UntilActive {
 		return plan.Target{}, fault.New(fault.Invalid, "until: %q: use hardware", until)
 	}
 	step := func(name, kind, title string, undo plan.Undo, w ...plan.Write) plan.Step {

@@ -151,3 +151,10 @@ func (m *MemoryStore) BreakAudit(err error) {
 	defer m.mu.Unlock()
 	m.auditDown = err
 }
+
+// Request gives what an operation was created with.
+func (m *MemoryStore) Request(id operation.ID) operation.Request {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.operations[id].request
+}

@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"github.com/cagenut/cagenut/internal/api/wire"
+	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/operation"
 )
 
@@ -43,4 +45,28 @@ func (c *Client) AgentProgress(ctx context.Context, sum operation.BootSum, comma
 // AgentResult tells what became of a command.
 func (c *Client) AgentResult(ctx context.Context, sum operation.BootSum, command string, r operation.CommandResult, from string) (operation.AgentCommand, error) {
 	return post[operation.AgentCommand](ctx, c, "/v1/worker/agent/result", wire.AgentResult{Token: sum, Command: command, Result: r, From: from})
+}
+
+// BootOpen opens a boot record for a step of a run, and is harmless to repeat.
+func (c *Client) BootOpen(ctx context.Context, o operation.BootOpen) (operation.BootRecord, error) {
+	return post[operation.BootRecord](ctx, c, "/v1/worker/boot/open", wire.BootOpen{Operation: o.Operation, Asset: o.Asset, Step: o.Step,
+		Purpose: o.Purpose, Attempt: o.Attempt, Token: o.TokenSum, MACs: o.MACs, Serial: o.Serial, UUID: o.UUID, Machine: o.Machine,
+		ValidSec: int(o.Expires.Sub(o.At) / time.Second)})
+}
+
+// BootState gives the newest record of a step's attempt, or of the operation when step is empty, with
+// what the machine told.
+func (c *Client) BootState(ctx context.Context, op operation.ID, a asset.ID, step string, attempt int) (operation.BootState, error) {
+	return post[operation.BootState](ctx, c, "/v1/worker/boot/state", wire.BootQuestion{Operation: op, Asset: a, Step: step, Attempt: attempt})
+}
+
+// BootClose closes a record, and with it its tokens.
+func (c *Client) BootClose(ctx context.Context, boot int64) error {
+	_, err := post[struct{}](ctx, c, "/v1/worker/boot/close", wire.BootClose{Boot: boot})
+	return err
+}
+
+// AgentCommand queues a command for a record's agent, once by its ID, and gives what became of it.
+func (c *Client) AgentCommand(ctx context.Context, cmd operation.AgentCommand) (operation.AgentCommand, error) {
+	return post[operation.AgentCommand](ctx, c, "/v1/worker/agent/command", wire.AgentOrder{Boot: cmd.Boot, ID: cmd.ID, Kind: cmd.Kind, Args: cmd.Args})
 }

@@ -1,6 +1,11 @@
 package wire
 
-import "github.com/cagenut/cagenut/internal/operation"
+import (
+	"encoding/json"
+
+	"github.com/cagenut/cagenut/internal/asset"
+	"github.com/cagenut/cagenut/internal/operation"
+)
 
 // BootLookup is a site worker's question for a boot record of its own site: by token, or by MAC.
 type BootLookup struct {
@@ -50,4 +55,41 @@ type AgentResult struct {
 	Command string                  `json:"command"`
 	Result  operation.CommandResult `json:"result"`
 	From    string                  `json:"from"`
+}
+
+// BootOpen asks to open a boot record for a step of a run. The clock is the server's.
+type BootOpen struct {
+	Operation operation.ID      `json:"operation"`
+	Asset     asset.ID          `json:"asset"`
+	Step      string            `json:"step"`
+	Purpose   operation.Purpose `json:"purpose"`
+	Attempt   int               `json:"attempt"`
+	Token     operation.BootSum `json:"token"` // SHA-256 of the one-time token, which does not travel
+	MACs      []string          `json:"macs"`
+	Serial    string            `json:"serial,omitempty"`
+	UUID      string            `json:"uuid,omitempty"`
+	Machine   json.RawMessage   `json:"machine"`
+	ValidSec  int               `json:"valid_sec"` // until it expires, at most a week
+}
+
+// BootQuestion asks for the newest boot record of a step's attempt, with what the machine told. Without
+// a step it is the newest of the operation.
+type BootQuestion struct {
+	Operation operation.ID `json:"operation"`
+	Asset     asset.ID     `json:"asset"`
+	Step      string       `json:"step,omitempty"`
+	Attempt   int          `json:"attempt,omitempty"`
+}
+
+// BootClose closes a boot record.
+type BootClose struct {
+	Boot int64 `json:"boot"`
+}
+
+// AgentOrder queues a command for the agent of a boot record, once by its ID.
+type AgentOrder struct {
+	Boot int64           `json:"boot"`
+	ID   string          `json:"id"`
+	Kind string          `json:"kind"`
+	Args json.RawMessage `json:"args,omitempty"`
 }

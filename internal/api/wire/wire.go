@@ -30,7 +30,7 @@ type Targets struct {
 // Install asks for an install, or with DryRun for its plan only.
 type Install struct {
 	Targets
-	Until  string `json:"until"` // hardware
+	Until  string `json:"until"` // hardware, addresses, os, active; empty: active
 	Reason string `json:"reason"`
 	Ticket string `json:"ticket"`
 	Window int    `json:"window,omitempty"` // 0: the sites' own
