@@ -46,8 +46,9 @@ func planInstall(f plan.Facts, p profile.Profile, files []operation.FirmwareFile
 	}
 	target, problems := workflows.Install(f, p, r, until)
 	if unknown := unknownSteps(target); len(problems) == 0 && len(unknown) > 0 {
-		e := fault.New(fault.UnknownStep, "no worker of this version can carry out %s of %s", strings.Join(unknown, ", "), f.Asset.Name)
-		e.Remedy = "ask with --until " + workflows.UntilAddresses
+		e := fault.New(fault.Invalid, "no worker of this version can carry out %s of %s", strings.Join(unknown, ", "), f.Asset.Name)
+		e.Details = []fault.Item{{Subject: "until", Seen: until, Remedy: "ask with --until " + workflows.UntilAddresses}}
+		e.Remedy = e.Details[0].Remedy
 		return plan.Target{}, e
 	}
 	if len(problems) == 0 {

@@ -49,6 +49,11 @@ func TestThePlanCarriesTheCatalogue(t *testing.T) {
 	if _, err := planInstall(f, p, nil, workflows.Resources{}, "hardware"); fault.From(err).Code != fault.BadImage || len(fault.From(err).Details) == 0 {
 		t.Errorf("a file that is not there: %v", err)
 	}
+	planned := plan.Target{Steps: []plan.Step{{Name: "ahead", Kind: "ahead", Version: 1}, {Name: "not here", Kind: "ahead", Version: 1, NotApplicable: "no need"},
+		{Name: "hardware", Kind: plan.KindHardware, Version: 1}, {Name: "newer", Kind: plan.KindStage, Version: 99}}}
+	if diff := cmp.Diff([]string{"ahead", "newer"}, unknownSteps(planned)); diff != "" {
+		t.Errorf("steps that no worker knows (-want +got):\n%s", diff)
+	}
 	if _, err := planInstall(f, p, files, workflows.Resources{}, "moon"); fault.From(err).Code != fault.Invalid {
 		t.Errorf("an unknown stage: %v", err)
 	}
