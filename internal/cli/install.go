@@ -35,7 +35,8 @@ func newInstallCommand(s Streams) *cobra.Command {
 		Long: `Plans an install for machines that are planned or staged in NetBox, and starts it. It ends when they are active: their
 disks erased, the operating system installed, configured and checked. With --until hardware it ends when the hardware is
 proved and the machines are staged, with --until addresses when they also have their primary addresses and DNS names in
-NetBox, with --until os when their operating system has booted.
+NetBox, with --until os when their operating system has booted. A stage whose steps the server's version cannot carry out
+yet is refused.
 
 Machines are given by name (or as id:101 or serial:7CX1234), by --rack or by --file, never all by omission. When anything stands against
 any of them, all of it is listed and nothing is started. An active machine is never touched.`,
