@@ -100,7 +100,7 @@ func (t *tx) value(o *object, f field) any {
 		for _, id := range list {
 			if o := t.get(f.of, number(id)); o != nil {
 				nested := t.nested(o)
-				if f.of == "extras/tags/" { // and no other kind shows it when it is nested
+				if f.of != "ipam/vlans/" { // a VLAN shows it nowhere when it is nested
 					nested["display_url"] = t.webPage(o)
 				}
 				out = append(out, nested)
