@@ -73,6 +73,14 @@ const (
 	BootExpired      Code = "boot_expired"      // a boot record's time is over
 	BootClaimed      Code = "boot_claimed"      // another machine has claimed the boot record
 	ForeignSite      Code = "foreign_site"      // the machine belongs to a site that the worker does not serve
+	NoDHCP           Code = "no_dhcp"           // a machine was switched on and asked for nothing over the network
+	NoPhoneHome      Code = "no_phone_home"     // it was told what to boot, and its kernel said nothing
+	InstallerHangs   Code = "installer_hangs"   // an installer, or what it installed, stopped reporting
+	InstallerFailed  Code = "installer_failed"  // an installer gave up, in its own words
+	WrongOS          Code = "wrong_os"          // another system came up than was asked for
+	AgentFailed      Code = "agent_failed"      // the agent could not do what it was told, or fell silent
+	BurnInFailed     Code = "burn_in_failed"    // the machine does not hold under load
+	NoRootDisk       Code = "no_root_disk"      // the hints do not choose the disks
 	Internal         Code = "internal"          // a defect of Cagenut
 )
 
@@ -132,6 +140,14 @@ var table = map[Code]entry{
 	BootExpired:      {Refuse, "`cagenut op retry` makes a new one-time URL"},
 	BootClaimed:      {Wait, "find out which two machines booted with the same MAC, then retry"},
 	ForeignSite:      {Refuse, "look in NetBox at which site the device is, and which worker serves that network"},
+	NoDHCP:           {Wait, "check the port's cable and VLAN, the DHCP server's answer for this MAC and the boot order, then retry"},
+	NoPhoneHome:      {Wait, "look at the machine's console: its kernel may lack the port's driver, or not reach the boot service; then retry"},
+	InstallerHangs:   {Wait, "look at the machine's console, then retry; a retry installs anew"},
+	InstallerFailed:  {Wait, "read the machine's reason; mend it and retry; where the profile is wrong: correct it, " + replan},
+	WrongOS:          {Wait, "look at what the mirror or the image really holds; correct it and retry; where the profile is wrong: correct it, " + replan},
+	AgentFailed:      {Wait, "read what the agent said and look at the machine's console, then retry"},
+	BurnInFailed:     {Wait, "replace the parts that failed, then retry"},
+	NoRootDisk:       {Wait, "mend the machine's disks and retry; where the hints of os.root_disk are wrong: correct the profile, " + replan},
 	Internal:         {Wait, "report it with the operation's ID"},
 }
 

@@ -21,7 +21,8 @@ type Port struct {
 
 // BurnInArgs are the arguments of AgentBurnIn.
 type BurnInArgs struct {
-	Minutes int `json:"minutes"`
+	profile.BurnIn
+	Minutes int `json:"minutes"` // of all its tests
 }
 
 // BurnInResult is its result; errors also fail the command.

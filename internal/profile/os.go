@@ -65,6 +65,47 @@ func (o OS) MethodOrDefault() string {
 	return o.Method
 }
 
+// versions are what os-release calls releases that have names.
+var versions = map[string]string{"bullseye": "11", "bookworm": "12", "trixie": "13", "focal": "20.04", "jammy": "22.04", "noble": "24.04"}
+
+// family are the IDs in os-release of RHEL and its family.
+var family = []string{"rhel", "rocky", "almalinux", "centos", "ol"}
+
+// Expected is the system as its os-release will say: ID and VERSION_ID. The family of RHEL is named by
+// its first; empty: an image, whose name tells nothing.
+func (o OS) Expected() string {
+	version := o.Release
+	if v := versions[version]; v != "" {
+		version = v
+	}
+	switch o.Distro {
+	case Debian:
+		return "debian " + version
+	case Ubuntu: // 24.04.1 calls itself 24.04
+		if parts := strings.Split(version, "."); len(parts) > 2 {
+			version = strings.Join(parts[:2], ".")
+		}
+		return "ubuntu " + version
+	case RHEL:
+		return "rhel " + version
+	}
+	return ""
+}
+
+// Is tells whether a system is the one asked for, by ID and VERSION_ID of its os-release.
+func (o OS) Is(system string) bool {
+	want := o.Expected()
+	if want == "" {
+		return true
+	}
+	id, version, _ := strings.Cut(strings.TrimSpace(system), " ")
+	wantID, wantVersion, _ := strings.Cut(want, " ")
+	if o.Distro == RHEL { // a major release is any of its minor ones
+		return slices.Contains(family, id) && (version == wantVersion || strings.HasPrefix(version, wantVersion+"."))
+	}
+	return id == wantID && version == wantVersion
+}
+
 // Layout is how the root disk is divided. The zero value is one plain partition for everything, with
 // what the firmware needs beside it.
 type Layout struct {

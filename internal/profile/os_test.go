@@ -129,3 +129,19 @@ func TestHTTPCheckFor(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestTheSystemThatCameUp(t *testing.T) {
+	for _, c := range []struct {
+		distro, release, system string
+		want                    bool
+	}{
+		{Debian, "bookworm", "debian 12", true}, {Debian, "12", "debian 12", true}, {Debian, "bookworm", "debian 13", false},
+		{Ubuntu, "jammy", "ubuntu 22.04", true}, {Ubuntu, "noble", "ubuntu 24.04", true}, {Ubuntu, "24.04.1", "ubuntu 24.04", true},
+		{Ubuntu, "noble", "debian 12", false}, {RHEL, "9", "rocky 9.4", true}, {RHEL, "9.4", "almalinux 9.4", true}, {RHEL, "9", "centos 9", true},
+		{RHEL, "9", "rocky 90", false}, {RHEL, "9.4", "rhel 9.5", false}, {RHEL, "9", "fedora 9", false}, {Image, "golden", "suse 15", true}, {Debian, "bookworm", "", false},
+	} {
+		if got := (OS{Distro: c.distro, Release: c.release}).Is(c.system); got != c.want {
+			t.Errorf("%s %s is %q: %t", c.distro, c.release, c.system, got)
+		}
+	}
+}

@@ -120,9 +120,9 @@ func (m ConfigManagement) Validate() []Problem {
 type Checks struct {
 	Services []string     `json:"services,omitempty" yaml:"services"` // systemd units that must be active
 	Mounts   []MountCheck `json:"mounts,omitempty" yaml:"mounts"`
-	// Network holds that every link of the plan is up at its speed, and the default gateways answer.
+	// Network holds that every link of the plan is up with its addresses, and the default gateways answer.
 	Network bool `json:"network,omitempty" yaml:"network"`
-	// MaxClockSkewMs holds that the clock is synchronised and at most so far off; 0: not judged.
+	// MaxClockSkewMs is how far the clock may be from that of the site's worker; 0: not judged.
 	MaxClockSkewMs int         `json:"max_clock_skew_ms,omitempty" yaml:"max_clock_skew_ms"`
 	Kernel         string      `json:"kernel,omitempty" yaml:"kernel"` // release must begin with it, e.g. 6.1.
 	TCP            []TCPCheck  `json:"tcp,omitempty" yaml:"tcp"`

@@ -37,6 +37,7 @@ const (
 	ActHostLost    = "host-lost"     // loses its power then
 	ActWrongMAC    = "wrong-mac"     // says at the point that it has another machine's MAC
 	ActUsedToken   = "used-token"    // uses the one-time URL of the boot before
+	ActKeepsBoot   = "override-kept" // its BMC does not forget a boot override that was for once
 
 	ActHold = "hold" // keeps the answer back until released or the client is gone
 )
@@ -114,7 +115,7 @@ func (f *Fault) check() error {
 			return fmt.Errorf("fault phase after: %s happens before the effect", f.Action)
 		}
 	case ActHang, ActReset, ActHTML, ActMalformed, ActBig, ActHold:
-	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken:
+	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken, ActKeepsBoot:
 	default:
 		return fmt.Errorf("fault action %q is unknown", f.Action)
 	}
@@ -205,7 +206,7 @@ func (l *Faults) Take(machine, method, path, phase string) []Fault {
 // ofHost tells that a rule is about a host, not about its BMC.
 func (f *Fault) ofHost() bool {
 	switch f.Action {
-	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken:
+	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken, ActKeepsBoot:
 		return true
 	}
 	return false

@@ -131,6 +131,9 @@ func (m *Machine) burnIn(ctx context.Context, r hostRun) (any, error) {
 		})
 	}
 	result := operation.BurnInResult{Minutes: args.Minutes, Errors: []string{}}
+	if args.Minutes == 0 {
+		return result, errors.New("no minutes are given")
+	}
 	for _, part := range m.spec.Failed {
 		result.Errors = append(result.Errors, part+": failed under load")
 	}

@@ -91,7 +91,7 @@ func (m *Machine) bootStage(t time.Time, arg string) {
 		m.effect(t, EffectBoot, m.bootSource())
 		source, _, _ := strings.Cut(m.bootSource(), " ")
 		m.startHost(source, st.Override.URI)
-		if st.Override.Enabled == "Once" {
+		if st.Override.Enabled == "Once" && !m.box.faults.takeHost(m.spec.Name, ActKeepsBoot, "override") {
 			st.Override = override{Target: "None", Enabled: "Disabled", Mode: m.f.bootMode(st.BIOS)}
 		}
 	}
