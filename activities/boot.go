@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cagenut/cagenut/bmc"
@@ -17,55 +16,27 @@ import (
 	"github.com/cagenut/cagenut/templates"
 )
 
-// How long a machine may be silent. Each counts from the stage before, and all are shorter than the
-// deadlines of the steps, so that the fault says what was missing.
+// The phases of a step that boots its machine. Each is durable before what it does is done.
 const (
-	// bootLook is the pause between two looks at a record: the run is woken by whatever the machine tells.
-	bootLook = 60 * time.Second
-	// bootAsks is from power on to the first question: ten minutes of POST with much memory, then DHCP
-	// on ports that have no link first.
-	bootAsks = 20 * time.Minute
-	// bootKernel is from there until the kernel speaks: it is fetched, and for Ubuntu a medium of 3 GB too.
-	bootKernel = 20 * time.Minute
-	// bootBegins is from an installer's answers to its first report, and on to its partitions.
-	bootBegins = 15 * time.Minute
-	// bootWrites is for the packages, from a slow mirror.
-	bootWrites = 60 * time.Minute
-	// bootFirst is from the installed system to its first boot: POST once more, and package hooks.
-	bootFirst = 30 * time.Minute
-	// bootOff is how long an installer takes to switch the machine off.
-	bootOff = 10 * time.Minute
+	phaseOverride = "override" // set the boot override
+	phaseCycle    = "cycle"    // power off and on
+	phaseWait     = "wait"     // for what the machine, or its agent, tells
+	phaseClear    = "clear"    // the BMC kept its override: take it back
 )
 
-// watch counts the time in which somebody looked: a pause and a site that was away count for nothing.
-type watch struct {
-	Stage  string        `json:"stage,omitempty"` // that is waited from
-	Waited time.Duration `json:"waited,omitempty"`
-	Seen   time.Time     `json:"seen,omitzero"`
-}
-
-// look counts on, anew when the stage is another one.
-func (w *watch) look(stage string, now time.Time, most time.Duration) time.Duration {
-	if w.Stage != stage || w.Seen.IsZero() {
-		*w = watch{Stage: stage, Seen: now}
-	}
-	w.Waited += min(now.Sub(w.Seen), most)
-	w.Seen = now
-	return w.Waited
-}
-
-// bootHandle is where a boot over the network is.
+// bootHandle is where such a step is.
 type bootHandle struct {
-	Phase string `json:"phase,omitempty"` // "", set, cycle, wait, clear; then the step's own
-	Boot  int64  `json:"boot,omitempty"`  // the record
-	Cycle cycle  `json:"cycle,omitzero"`
-	Watch watch  `json:"watch,omitzero"`
-	// Cleared says that the override was read as gone after the boot.
-	Cleared bool   `json:"cleared,omitempty"`
+	Phase   string `json:"phase,omitempty"`
+	Boot    int64  `json:"boot,omitempty"` // the record
+	Cycle   cycle  `json:"cycle,omitzero"`
+	Watch   watch  `json:"watch,omitzero"`
+	Booted  bool   `json:"booted,omitempty"`  // this step has switched the machine on
+	Cleared bool   `json:"cleared,omitempty"` // the override was read as gone after that
 	Command string `json:"command,omitempty"` // ID of the agent's
+	Told    bool   `json:"told,omitempty"`    // the write to the disk is recorded
 }
 
-// noteErased is what a step answers when the machine was proved to run what is wanted.
+// alreadyRuns is what a step answers where the machine was proved to run what is wanted.
 func alreadyRuns(c Call, s plan.System) (Result, bool) {
 	if !c.Known.Installed.Is(s.Digest, c.Operation) {
 		return Result{}, false
@@ -73,13 +44,8 @@ func alreadyRuns(c Call, s plan.System) (Result, bool) {
 	return Result{Done: &Done{Summary: "already so: the machine runs the system that is wanted"}}, true
 }
 
-// again60 asks for a look at the record later; what the machine tells comes before.
-func (a *Site) later(h bootHandle, text string, args ...any) (Result, error) {
-	return again(a.patience(bootLook), h, text, args...)
-}
-
 // machineOf completes the plan's machine with what was learned since.
-func machineOf(c Call, raw json.RawMessage, disks bool) (json.RawMessage, error) {
+func machineOf(c Call, raw json.RawMessage, purpose operation.Purpose) (json.RawMessage, error) {
 	var m templates.Machine
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return nil, fmt.Errorf("step %s: machine: %w", c.Step.Name, err)
@@ -88,7 +54,7 @@ func machineOf(c Call, raw json.RawMessage, disks bool) (json.RawMessage, error)
 		return nil, fault.New(fault.Incomplete, "the network of %s is not known: the addresses step has derived none", c.Asset.Name)
 	}
 	m.Operation, m.Asset, m.Network, m.Disks = string(c.Operation), c.Asset, *c.Known.Network, c.Known.Disks
-	if !disks { // the agent is told its disks by command: these are nowhere
+	if purpose == operation.ForAgent { // it is told its disks by command: these are nowhere
 		m.Disks = nil
 		for i := range m.OS.Layout.Disks() {
 			m.Disks = append(m.Disks, profile.Disk{Path: fmt.Sprintf("/dev/disk/by-id/cagenut-not-chosen-%d", i+1)})
@@ -105,31 +71,36 @@ func machineOf(c Call, raw json.RawMessage, disks bool) (json.RawMessage, error)
 	return out, err
 }
 
-// openBoot opens the record of this attempt; it is harmless to repeat.
-func (a *Site) openBoot(ctx context.Context, c Call, purpose operation.Purpose, boot plan.WantBoot, macs []plan.WantMAC, raw json.RawMessage) (operation.BootRecord, error) {
-	machine, err := machineOf(c, raw, purpose == operation.ForInstall)
+// openBoot opens the record of this attempt, and gives a step that is about to set the override. It is
+// harmless to repeat. The token is nobody's: the machine is known by its MAC, and is given another.
+func (a *Site) openBoot(ctx context.Context, c Call, purpose operation.Purpose, valid time.Duration, raw json.RawMessage, macs ...string) (Result, error) {
+	machine, err := machineOf(c, raw, purpose)
 	if err != nil {
-		return operation.BootRecord{}, err
+		return Result{}, err
 	}
 	_, sum, err := operation.NewBootToken()
 	if err != nil {
-		return operation.BootRecord{}, err
+		return Result{}, err
 	}
+	now := a.Clock()
 	o := operation.BootOpen{Operation: c.Operation, Asset: c.Asset.ID, Step: c.Step.Name, Purpose: purpose, Attempt: c.Attempt, TokenSum: sum,
-		MACs: []string{boot.MAC}, Serial: c.Asset.Serial, Machine: machine, At: a.Clock(), Expires: a.Clock().Add(c.Step.Deadline())}
-	for _, m := range macs {
-		if !slices.Contains(o.MACs, m.MAC) {
-			o.MACs = append(o.MACs, m.MAC)
-		}
-	}
+		Serial: c.Asset.Serial, Machine: machine, At: now, Expires: now.Add(valid)}
 	for _, l := range c.Known.Network.Links {
-		if l.MAC != "" && !slices.Contains(o.MACs, l.MAC) {
-			o.MACs = append(o.MACs, l.MAC)
+		macs = append(macs, l.MAC)
+	}
+	for _, mac := range macs {
+		if mac != "" && !slices.Contains(o.MACs, mac) {
+			o.MACs = append(o.MACs, mac)
 		}
 	}
-	return a.Boots.Open(ctx, o)
+	b, err := a.Boots.Open(ctx, o)
+	if err != nil {
+		return Result{}, err
+	}
+	return again(0, bootHandle{Phase: phaseOverride, Boot: b.ID}, "the boot service waits for the machine")
 }
 
+// override is the boot override of a way to boot.
 func override(w plan.WantBoot) bmc.BootOverride {
 	o := bmc.BootOverride{Device: bmc.BootPXE, Once: true, UEFI: w.Firmware == "uefi"}
 	switch w.Way {
@@ -141,56 +112,57 @@ func override(w plan.WantBoot) bmc.BootOverride {
 	return o
 }
 
+// setOverride sets it, where it is not set already; the driver reads it back.
 func setOverride(ctx context.Context, ctrl bmc.Controller, w plan.WantBoot) error {
 	if w.Way == "vmedia" {
 		if err := ctrl.InsertMedia(ctx, w.URL); err != nil {
 			return err
 		}
 	}
-	return ctrl.SetBootOverride(ctx, override(w)) // and reads it back
+	want := override(w)
+	is, err := ctrl.BootOverride(ctx)
+	if err != nil || is == want {
+		return err
+	}
+	return ctrl.SetBootOverride(ctx, want)
 }
 
-func bootWrite(after string) plan.Write {
+func overrideWrite(after string) plan.Write {
 	return plan.Write{System: "bmc", Object: "host", Field: "boot override", Before: plan.Unknown, After: after}
 }
 
-// bootOver does the part of a boot that is the same for agent and installer, until phase wait. nil: that
-// is reached. The override is set before the reboot is announced, and once more, where the BMC dropped
-// it, directly before the power goes on.
-func (a *Site) bootOver(ctx context.Context, c Call, w plan.WantBoot, h *bootHandle) (*Result, error) {
-	if h.Phase != "set" && h.Phase != "cycle" {
-		return nil, nil
-	}
+// bootOver boots the machine over the network, from phaseOverride to phaseWait. BMCs are known to forget an override
+// when they see the power go: it is looked at once more before the power comes.
+func (a *Site) bootOver(ctx context.Context, c Call, w plan.WantBoot, h bootHandle) (Result, error) {
 	ctrl, err := a.open(ctx, c)
 	if err != nil {
-		return nil, err
+		return Result{}, err
 	}
 	defer func() { _ = ctrl.Close(ctx) }()
-	if h.Phase == "set" {
-		if err := setOverride(ctx, ctrl, w); err != nil {
-			return nil, err
+	set := func() error { return setOverride(ctx, ctrl, w) }
+	if h.Phase == phaseOverride {
+		if err := set(); err != nil {
+			return Result{}, err
 		}
-		h.Phase, h.Cycle = "cycle", cycle{}
-		r, err := wrote(*h, []plan.Write{bootWrite(string(override(w).Device) + ", once")}, "the next boot is over the network: rebooting")
+		h.Phase, h.Cycle = phaseCycle, cycle{}
+		r, err := wrote(h, []plan.Write{overrideWrite(string(override(w).Device) + ", once")}, "the next boot is over the network: rebooting")
 		if err == nil {
 			r.Again.Reboot = true
 		}
-		return &r, err
+		return r, err
 	}
-	waiting, pause, err := a.powerOver(ctx, c, ctrl, &h.Cycle, func() error { return setOverride(ctx, ctrl, w) })
+	waiting, pause, err := a.powerOver(ctx, c, ctrl, &h.Cycle, set)
 	if err != nil {
-		return nil, err
+		return Result{}, err
 	}
 	if waiting != "" {
-		r, err := again(pause, *h, "%s", waiting)
-		return &r, err
+		return again(pause, h, "%s", waiting)
 	}
-	h.Phase, h.Watch = "wait", watch{}
-	r, err := again(0, *h, "the host is on")
-	return &r, err
+	h.Phase, h.Watch, h.Booted, h.Cleared = phaseWait, watch{}, true, false
+	return again(0, h, "the host is on")
 }
 
-// powerOver advances a cycle, and takes the rack's turn before the power goes on.
+// powerOver advances a cycle. Before the power goes on it takes the rack's turn, and does what before does.
 func (a *Site) powerOver(ctx context.Context, c Call, ctrl bmc.Controller, y *cycle, before func() error) (string, time.Duration, error) {
 	now := a.Clock()
 	if y.Phase == "on" && y.due(now, a.patience(powerDeadline)) {
@@ -214,9 +186,10 @@ func (a *Site) powerOver(ctx context.Context, c Call, ctrl bmc.Controller, y *cy
 	return waiting, a.Poll, err
 }
 
-// clearBoot sees that the override was used up, and takes it back where the BMC kept it. nil: it is gone.
+// clearBoot sees, once the machine has booted, that the override was used up, and takes it back where the
+// BMC kept it. nil: it is gone.
 func (a *Site) clearBoot(ctx context.Context, c Call, w plan.WantBoot, h *bootHandle) (*Result, error) {
-	if h.Cleared {
+	if !h.Booted || h.Cleared {
 		return nil, nil
 	}
 	ctrl, err := a.open(ctx, c)
@@ -224,69 +197,26 @@ func (a *Site) clearBoot(ctx context.Context, c Call, w plan.WantBoot, h *bootHa
 		return nil, err
 	}
 	defer func() { _ = ctrl.Close(ctx) }()
-	if h.Phase != "clear" {
-		now, err := ctrl.BootOverride(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if now.Device != bmc.BootNone { // made durable first, so that the write is told
-			h.Phase = "clear"
-			r, err := again(0, *h, "the BMC kept its boot override (%s): taking it back", now.Device)
-			return &r, err
-		}
-	} else if err := ctrl.SetBootOverride(ctx, bmc.BootOverride{Device: bmc.BootNone}); err != nil {
+	kept := h.Phase == phaseClear
+	if kept {
+		err = ctrl.SetBootOverride(ctx, bmc.BootOverride{Device: bmc.BootNone})
+	} else if is, rerr := ctrl.BootOverride(ctx); rerr != nil {
+		err = rerr
+	} else if is.Device != bmc.BootNone { // made durable first, so that the write is told
+		h.Phase = phaseClear
+		r, err := again(0, *h, "the BMC kept its boot override (%s): taking it back", is.Device)
+		return &r, err
+	}
+	if err == nil && w.Way == "vmedia" {
+		err = ctrl.EjectMedia(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if w.Way == "vmedia" {
-		if err := ctrl.EjectMedia(ctx); err != nil {
-			return nil, err
-		}
-	}
-	kept := h.Phase == "clear"
-	h.Phase, h.Cleared = "wait", true
+	h.Phase, h.Cleared = phaseWait, true
 	if !kept {
 		return nil, nil
 	}
-	r, err := wrote(*h, []plan.Write{bootWrite("none")}, "the boot override is taken back")
+	r, err := wrote(*h, []plan.Write{overrideWrite("none")}, "the boot override is taken back")
 	return &r, err
-}
-
-// refused gives the fault of a machine that is not the record's.
-func refused(s operation.BootState) error {
-	for _, e := range slices.Backward(s.Events) {
-		if e.Stage != operation.StageRefused {
-			continue
-		}
-		why := string(e.Body)
-		report := operation.ParseReport(e.Body)
-		if r := report["reason"]; len(r) > 0 {
-			why = r[0]
-		}
-		code := fault.WrongMachine
-		if s.Record.Claimed != nil && slices.Contains(report["stage"], operation.StageClaimed) {
-			code = fault.BootClaimed
-		}
-		return fault.New(code, "a report for %s was refused: %s", s.Record.Asset.Name, strings.TrimSpace(why))
-	}
-	return nil
-}
-
-// has tells whether a stage was reached.
-func has(s operation.BootState, stage string) bool {
-	return slices.ContainsFunc(s.Events, func(e operation.BootEvent) bool { return e.Stage == stage })
-}
-
-// silent is the fault when nothing came for too long since a stage.
-func (a *Site) silent(h *bootHandle, c Call, stage string, most time.Duration) error {
-	waited := h.Watch.look(stage, a.Clock(), 3*a.patience(bootLook))
-	if waited <= a.patience(most) {
-		return nil
-	}
-	switch stage {
-	case "":
-		return fault.New(fault.NoDHCP, "%s is on for %s, and nothing asked for DHCP, or it got no answer", c.Asset.Name, waited)
-	case operation.StageAsked:
-		return fault.New(fault.NoPhoneHome, "%s was told what to boot %s ago: its kernel did not come up, or cannot reach the boot service (or used an old URL)", c.Asset.Name, waited)
-	}
-	return fault.New(fault.InstallerHangs, "%s reported nothing for %s after %s", c.Asset.Name, waited, stage)
 }

@@ -47,14 +47,14 @@ func (in *install) burnIn(s system) plan.Step {
 	step := plan.Step{
 		Name: "burn-in", Kind: plan.KindBurnIn, Version: versionBurnIn,
 		Title: fmt.Sprintf("Load the machine for %d minutes, and compare with the profile's thresholds", minutes),
-		Mode:  plan.Act, Place: plan.Site, Undo: plan.ReadOnly,
-		DeadlineSec: seconds(time.Hour + time.Duration(minutes)*time.Minute), Policy: PolicyBoot,
-		Want: plan.Encode(plan.WantBurnIn{System: s.System, BurnIn: b}), Writes: []plan.Write{},
+		Mode:  plan.Act, Place: plan.Site, Undo: plan.Reversible, Destructive: true,
+		DeadlineSec: seconds(2*time.Hour + time.Duration(minutes)*time.Minute), Policy: PolicyBoot, MaxReboots: 1,
+		Want:     plan.Encode(plan.WantBurnIn{System: s.System, Boot: s.boot, BurnIn: b}),
+		Writes:   in.bootWrites(s.boot, 1), // of a retry, when the agent fell silent
 		Evidence: []string{"burn-in"},
 	}
 	if b.DiskWrites {
 		step.Undo = plan.NoReturn
-		step.Destructive = true
 		step.Writes = append(step.Writes, in.onHost("every disk", "content", "overwritten by the disk test"))
 	}
 	return in.leave(step, minutes == 0, "the profile asks for no burn-in")
@@ -66,9 +66,10 @@ func (in *install) disks(s system) plan.Step {
 		Name: "disk-layout", Kind: plan.KindDisks, Version: versionDisks,
 		Title: "Erase " + disks(in.profile.OS.Layout.Disks()) + ", chosen by " + hints(in.profile.OS.RootDisk),
 		Mode:  plan.Act, Place: plan.Site, Undo: plan.NoReturn, Destructive: true, Unskippable: true,
-		DeadlineSec: seconds(time.Hour), Policy: PolicyBoot,
-		Want:     plan.Encode(plan.WantDisks{System: s.System}),
-		Writes:   []plan.Write{in.onHost("root disk", "content", "ERASED: "+disks(in.profile.OS.Layout.Disks())+" with "+hints(in.profile.OS.RootDisk))},
+		DeadlineSec: seconds(2 * time.Hour), Policy: PolicyBoot, MaxReboots: 1,
+		Want: plan.Encode(plan.WantDisks{System: s.System, Boot: s.boot}),
+		Writes: append(in.bootWrites(s.boot, 1),
+			in.onHost("root disk", "content", "ERASED: "+disks(in.profile.OS.Layout.Disks())+" with "+hints(in.profile.OS.RootDisk))),
 		Evidence: []string{"disk-layout"},
 	}
 }

@@ -189,8 +189,8 @@ const (
 )
 
 // Answer decides what the record's machine boots at a time, and why it is the disk when it is. A
-// machine whose disk an installer has begun to overwrite is never given the installer again: the
-// operator's retry opens another record.
+// machine whose disk an installer has begun to overwrite is never given the installer again, nor one
+// whose agent has written an image the agent: the operator's retry opens another record.
 func (b BootRecord) Answer(now time.Time) (Answer, string) {
 	if err := b.Live(now); err != nil {
 		return AnswerLocal, err.Error()
@@ -198,7 +198,7 @@ func (b BootRecord) Answer(now time.Time) (Answer, string) {
 	if b.Run == Waiting { // whoever looks into it wants the machine as it is; a retry opens another record
 		return AnswerLocal, string(b.Operation) + " waits for a person"
 	}
-	past := []string{"installed", "first-boot"}
+	past := []string{AgentWriteImage, "installed", "first-boot"}
 	if b.Purpose == ForInstall {
 		past = []string{"partitioned", "installed", "first-boot", "failed"}
 	}

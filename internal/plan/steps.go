@@ -171,15 +171,17 @@ type WantBoot struct {
 	URL      string `json:"url,omitempty"` // for http and vmedia: what the BMC is pointed at
 }
 
-// WantBurnIn loads the machine through the agent.
+// WantBurnIn loads the machine through the agent. Boot brings back an agent that fell silent, on a retry.
 type WantBurnIn struct {
 	System System         `json:"system"`
+	Boot   WantBoot       `json:"boot"`
 	BurnIn profile.BurnIn `json:"burn_in"`
 }
 
-// WantDisks erases, through the agent, the disks that the agent step chose.
+// WantDisks erases, through the agent, the disks that the agent step chose. Boot is as for WantBurnIn.
 type WantDisks struct {
-	System System `json:"system"`
+	System System   `json:"system"`
+	Boot   WantBoot `json:"boot"`
 }
 
 // WantOS installs the operating system: by the installer that Boot starts, or, for an image, through the

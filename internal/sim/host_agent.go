@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -198,7 +199,7 @@ func (m *Machine) writeImage(ctx context.Context, r hostRun) (any, error) {
 	}
 	if !r.Did && (!m.rest(ctx, timeInstall) || !m.hostDid(r.Number, func(now time.Time, run *hostRun) {
 		run.Did = true
-		m.writes(now, OnDisk{OS: args.OS, Image: args.SHA256, Disks: args.Disks, Pending: true, Base: run.Base})
+		m.writes(now, OnDisk{OS: cmp.Or(args.OS, "debian 12"), Image: args.SHA256, Disks: args.Disks, Pending: true, Base: run.Base})
 	})) {
 		return nil, context.Canceled
 	}
