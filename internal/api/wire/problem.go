@@ -78,6 +78,15 @@ var outcomes = map[fault.Code]outcome{
 	fault.BootClaimed:  {http.StatusConflict, ExitRefused},
 	fault.ForeignSite:  {http.StatusForbidden, ExitRefused},
 
+	fault.NoDHCP:          {http.StatusBadGateway, ExitFailure},
+	fault.NoPhoneHome:     {http.StatusBadGateway, ExitFailure},
+	fault.InstallerHangs:  {http.StatusBadGateway, ExitFailure},
+	fault.InstallerFailed: {http.StatusBadGateway, ExitFailure},
+	fault.WrongOS:         {http.StatusBadGateway, ExitFailure},
+	fault.AgentFailed:     {http.StatusBadGateway, ExitFailure},
+	fault.BurnInFailed:    {http.StatusBadGateway, ExitFailure},
+	fault.NoRootDisk:      {http.StatusConflict, ExitFailure},
+
 	fault.PinChanged:     {http.StatusBadGateway, ExitFailure},
 	fault.Untrusted:      {http.StatusBadGateway, ExitFailure},
 	fault.BadCredentials: {http.StatusBadGateway, ExitFailure},
