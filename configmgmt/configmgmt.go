@@ -53,6 +53,12 @@ type Driver interface {
 	// Reach tells whether the host answers: nil, ErrNotEnrolled or ErrHostAway. A host that was just
 	// enrolled takes seconds to.
 	Reach(ctx context.Context, t Target) error
+	// Inspect asks a host for facts, and changes nothing on it. Errors are those of Reach, and ErrRejected
+	// for a question that the host cannot answer: half of an answer is none.
+	Inspect(ctx context.Context, t Target, q Questions) (Facts, error)
+	// Enrolled gives the fingerprint that a target is enrolled with, in the form that Enroll takes;
+	// ErrNotEnrolled when it is with none.
+	Enrolled(ctx context.Context, t Target) (string, error)
 	// Enroll accepts the key of a target when, and only when, its fingerprint is the one given.
 	// Already accepted with it is success. ErrNotEnrolled: no key has been seen yet, ask again.
 	// ErrFingerprint: a key is there, and it is another one; nothing was accepted.
