@@ -24,9 +24,10 @@ func newDemo(s cli.Streams, e Engine) *cobra.Command {
 	var hold bool
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Accept a rack of 12 simulated servers before your eyes",
-		Long: `Starts everything on this machine, accepts rack r12 of the box with live progress, and ends with a table. Killed in
-the middle and started again, it goes on where it was. --hold leaves everything running.`,
+		Short: "Install a rack of 12 simulated servers before your eyes",
+		Long: `Starts everything on this machine, installs rack r12 of the box, from planned to active, with live progress, and ends
+with a table. Killed in the middle and started again, it goes on where it was; run once more, it finds everything
+already so. --hold leaves everything running.`,
 		Example: `  cagenut-dev demo
   cagenut-dev demo --hold`,
 		Args: cobra.NoArgs,
@@ -60,7 +61,7 @@ func (s *Stack) demo(ctx context.Context, out cli.Streams, hold bool) error {
 	s.announce(ctx, out.Err)
 	err := s.sayReady(ctx, out, took)
 	if err == nil {
-		err = s.acceptRack(ctx, out)
+		err = s.installRack(ctx, out)
 	}
 	if err == nil && hold {
 		s.welcome(out)
@@ -97,8 +98,8 @@ func byStatus(devices []inventory.Device) string {
 	return strings.Join(out, ", ")
 }
 
-// acceptRack goes on with the operation that an ended demo left, or begins one.
-func (s *Stack) acceptRack(ctx context.Context, out cli.Streams) error {
+// installRack goes on with the operation that an ended demo left, or begins one.
+func (s *Stack) installRack(ctx context.Context, out cli.Streams) error {
 	list, err := s.operations(ctx)
 	if err != nil {
 		return err
@@ -112,7 +113,7 @@ func (s *Stack) acceptRack(ctx context.Context, out cli.Streams) error {
 		if err := s.Replan(ctx); err != nil {
 			return err
 		}
-		args = s.asAdmin("install", "--rack", s.rack.Name, "--site", s.rack.Site.Slug, "--until", "hardware",
+		args = s.asAdmin("install", "--rack", s.rack.Name, "--site", s.rack.Site.Slug,
 			"--reason", s.demoReason(), "--ticket", "DEMO-1", "--watch")
 		fmt.Fprintf(out.Err, "$ cagenut %s\n", quoted(args[:len(args)-4]))
 	} else {
@@ -128,7 +129,7 @@ func (s *Stack) acceptRack(ctx context.Context, out cli.Streams) error {
 		return err
 	}
 	if code != cli.ExitOK {
-		return &cli.ExitError{Code: code, Err: fmt.Errorf("the rack was not accepted; `cagenut op list` and %s tell more", s.logFile())}
+		return &cli.ExitError{Code: code, Err: fmt.Errorf("the rack was not installed; `cagenut op list` and %s tell more", s.logFile())}
 	}
 	return nil
 }
@@ -208,7 +209,7 @@ func (s *Stack) operations(ctx context.Context) (list []listed, err error) {
 }
 
 // demoReason is how a demo knows its own operations again.
-func (s *Stack) demoReason() string { return "demo: accept rack " + s.rack.Name }
+func (s *Stack) demoReason() string { return "demo: install rack " + s.rack.Name }
 
 // openOperation gives the demo's newest operation that has not ended; empty when there is none. One of
 // somebody else is an error: a demo that began its own would plan machines anew under it.

@@ -27,6 +27,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -149,7 +150,8 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 		<-ctx.Done()
 		return srv.Close()
 	})
-	salt, serveSalt, err := s.salt(ctx)
+	var box atomic.Pointer[sim.Box]
+	salt, serveSalt, err := s.salt(ctx, box.Load)
 	if err != nil {
 		return errors.Join(err, srv.Close())
 	}
@@ -170,7 +172,10 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 			Dir: s.path("box"), Machines: machines, Port: s.set.BMCPort, Admin: s.set.BoxAdmin,
 			Speed: s.set.Speed, Latency: s.set.Latency, Logger: s.log, Faults: rules,
 			BootURL: "http://" + s.set.Serve, Minions: hosts,
-		}, func(*sim.Box) { ready() })
+		}, func(b *sim.Box) {
+			box.Store(b)
+			ready()
+		})
 	})
 	return g.Wait()
 }

@@ -16,7 +16,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/sim"
@@ -258,40 +257,6 @@ func (s *Stack) write() error {
 		}
 	}
 	return atomicfile.Write(s.ConfigFile(), []byte(s.config()))
-}
-
-// config is the configuration file: what a real one looks like, with everything on this machine.
-func (s *Stack) config() string {
-	var oob []string
-	for _, rack := range s.Racks() {
-		for _, p := range rack.Prefixes {
-			if p.Role == "oob" {
-				oob = append(oob, p.Prefix.String())
-			}
-		}
-	}
-	return fmt.Sprintf(`# Written by cagenut-dev at every start.
-database: {url_file: database-url}
-temporal: {host: "127.0.0.1:%d", namespace: cagenut}
-netbox: {url: "http://%s", token_file: netbox-token, user: cagenut}
-sites:
-  %s:
-    oob_prefixes: [%s]
-    bmc_port: %d
-    serve: "%s"
-    serve_url: "http://%s"
-    window: 12
-    domain: %s.example.net
-profiles: profiles
-secrets: {driver: postgres, key_file: secrets.key}
-state_dir: ../state
-api: {listen: "%s"}
-worker: {url: "http://%s", token_file: worker-token}
-firmware: {dir: ../firmware}
-audit: {key_file: audit.key, head_file: ../audit-head.json}
-log: {level: info, format: json}
-`, s.set.TemporalPorts[0], s.set.NetBox, s.rack.Site.Slug, strings.Join(oob, ", "), s.set.BMCPort,
-		s.set.Serve, s.set.Serve, s.rack.Site.Slug, s.set.API, s.set.API)
 }
 
 // makeKey writes 32 random bytes in base64, unless the file is there.

@@ -2,6 +2,7 @@ package devstack
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,9 +10,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/cagenut/cagenut/configmgmt"
+	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/internal/sim/saltsim"
 )
 
@@ -43,10 +47,10 @@ func states() map[string]saltsim.SLS {
 	}
 }
 
-// salt serves the box's Salt until ctx ends.
-func (s *Stack) salt(ctx context.Context) (server *saltsim.Server, serve func() error, err error) {
+// salt serves the box's Salt until ctx ends. box gives the data center in a box once it is there.
+func (s *Stack) salt(ctx context.Context, box func() *sim.Box) (server *saltsim.Server, serve func() error, err error) {
 	server, err = saltsim.Open(saltsim.Options{User: saltUser, Password: s.set.SaltPassword, Dir: s.path("salt"), Files: states(),
-		Top: []string{"base.ssh", "base.time"}})
+		Top: []string{"base.ssh", "base.time"}, Facts: func(id string) (configmgmt.Facts, bool) { return factsOf(box(), id) }})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -64,6 +68,30 @@ func (s *Stack) salt(ctx context.Context) (server *saltsim.Server, serve func() 
 		}
 		return errors.Join(err, server.Close())
 	}, nil
+}
+
+// factsOf is what a host of the box tells of itself, beside what its Salt made of it.
+func factsOf(box *sim.Box, minion string) (f configmgmt.Facts, found bool) {
+	if box == nil {
+		return f, false
+	}
+	on, macs, found := box.HostOf(minion)
+	if !found {
+		return f, false
+	}
+	f = configmgmt.Facts{OS: on.OS, Kernel: sim.HostKernel, Mounts: []configmgmt.Mount{{Path: "/", Filesystem: "ext4", FreeMiB: 400_000}}}
+	for i, mac := range macs {
+		link := configmgmt.Link{Name: fmt.Sprintf("eth%d", i), MAC: strings.ToLower(mac), Up: true}
+		if strings.EqualFold(mac, cmp.Or(on.BootMAC, macs[0])) {
+			for _, a := range on.Addresses {
+				if p, err := netip.ParsePrefix(a); err == nil {
+					link.Addresses = append(link.Addresses, p)
+				}
+			}
+		}
+		f.Links = append(f.Links, link)
+	}
+	return f, true
 }
 
 // Minion is what is asked of whoever runs the minions of the box's hosts elsewhere: POST to

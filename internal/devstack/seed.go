@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/atomicfile"
 	"github.com/cagenut/cagenut/internal/cli"
 	"github.com/cagenut/cagenut/internal/config"
@@ -87,22 +88,25 @@ func (s *Stack) asAdmin(args ...string) []string {
 	return append(args, "--url", s.API(), "--token-file", s.AdminToken())
 }
 
-// Replan puts every machine of the rack back to planned in the box's NetBox, as a person would, so
-// that the rack can be accepted once more.
+// Replan puts every machine of the rack back in the box's NetBox, as a person would, so that the rack can
+// be installed once more: one in service to staged, since it has its system, and any other to planned.
 func (s *Stack) Replan(ctx context.Context) error {
-	nb, devices, err := s.devices(ctx)
+	_, devices, err := s.devices(ctx)
 	if err != nil {
 		return err
 	}
+	back := map[int64]string{}
 	for _, d := range devices {
-		if d.Status == "planned" {
-			continue
-		}
-		if _, err := nb.SetStatus(ctx, inventory.StatusChange{ID: d.ID, From: d.Status, To: "planned", Message: "planned again for the demo"}); err != nil {
-			return err
+		switch d.Status {
+		case asset.Planned:
+		case asset.Active:
+			back[int64(d.ID)] = string(asset.Staged)
+		default:
+			back[int64(d.ID)] = string(asset.Planned)
 		}
 	}
-	return nil
+	base, admin := s.NetBox()
+	return netboxload.SetStatus(ctx, base, admin, back)
 }
 
 // devices reads the machines of the rack from the box's NetBox, and gives the client for it.

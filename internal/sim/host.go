@@ -31,6 +31,8 @@ type OnDisk struct {
 	HostKey   string    `json:"ssh_host_key"`             // public
 	Minion    string    `json:"salt_minion,omitempty"`    // its ID; empty: no Salt
 	MinionKey string    `json:"salt_minion_fp,omitempty"` // fingerprint
+	BootMAC   string    `json:"boot_mac,omitempty"`       // of the port that has the addresses
+	Addresses []string  `json:"addresses,omitempty"`      // with their prefix lengths
 	// Pending says that the system has not reported its first boot; Base is where it will.
 	Pending bool   `json:"pending,omitempty"`
 	Base    string `json:"base,omitempty"`
@@ -58,6 +60,9 @@ type command struct {
 	Args json.RawMessage `json:"args,omitempty"`
 	Done int             `json:"done,omitempty"` // percent
 }
+
+// HostKernel is the kernel's release on every host of the box.
+const HostKernel = "6.1.0-box"
 
 // The phases of a host.
 const (
@@ -238,8 +243,19 @@ func (m *Machine) OnDisk() (OnDisk, bool) {
 		return OnDisk{}, false
 	}
 	i := *m.st.Host.Installed
-	i.Disks = slices.Clone(i.Disks)
+	i.Disks, i.Addresses = slices.Clone(i.Disks), slices.Clone(i.Addresses)
 	return i, true
+}
+
+// HostOf gives the system whose minion has an ID, and the MAC addresses of its machine's own ports; false:
+// there is none.
+func (b *Box) HostOf(minion string) (on OnDisk, macs []string, found bool) {
+	for _, m := range b.machines {
+		if on, found = m.OnDisk(); found && on.Minion == minion {
+			return on, slices.Clone(m.spec.MACs[1:]), true
+		}
+	}
+	return OnDisk{}, nil, false
 }
 
 // Disks are the disks that the host's kernel sees.

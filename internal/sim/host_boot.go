@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ type answers struct {
 	Disks     []string `json:"disks,omitempty"`
 	PowerOff  bool     `json:"power_off,omitempty"`
 	Minion    string   `json:"minion,omitempty"` // its ID; empty: no Salt
+	Addresses []string `json:"addresses,omitempty"`
 }
 
 // firmwareBoots follows the boot override: over the network, or the disk.
@@ -166,6 +168,7 @@ var (
 	biosIn      = regexp.MustCompile(`(?m)^\s*\[ ! -d /sys/firmware/efi \] \|\| fail`)
 	powerOffIn  = regexp.MustCompile(`(?m)^(d-i debian-installer/exit/poweroff boolean true|poweroff|\s*shutdown: "?poweroff"?)\s*$`)
 	minionIn    = regexp.MustCompile(`'id: \\?"([A-Za-z0-9._-]+)\\?"'`) // in user-data, quotes have a backslash
+	addressIn   = regexp.MustCompile(`[0-9a-f:.]+/[0-9]{1,3}\b`)
 	titleIn     = regexp.MustCompile(`(?m)^# (Debian|Ubuntu|RHEL family) (\S+) for `)
 )
 
@@ -183,6 +186,11 @@ func parseAnswers(method, text string) answers {
 		PowerOff: powerOffIn.MatchString(text), Minion: first(minionIn)}
 	if biosIn.MatchString(text) {
 		a.Firmware = "bios"
+	}
+	for _, found := range addressIn.FindAllString(text, -1) {
+		if p, err := netip.ParsePrefix(found); err == nil && p.Bits() > 0 && !slices.Contains(a.Addresses, found) {
+			a.Addresses = append(a.Addresses, found)
+		}
 	}
 	if t := titleIn.FindStringSubmatch(text); t != nil && method != profile.WriteImage {
 		a.OS = map[string]string{"Debian": "debian ", "Ubuntu": "ubuntu ", "RHEL family": "rocky "}[t[1]] + t[2]
@@ -253,7 +261,8 @@ func (m *Machine) installerGoesOn(ctx context.Context, r hostRun) {
 		case "installed":
 			written := m.hostDid(r.Number, func(now time.Time, run *hostRun) {
 				run.Did = true
-				i := OnDisk{OS: a.OS, Disks: a.Disks, Operation: a.Operation, Pending: true, Base: run.Base, HostKey: hostKey(m.spec.Serial, a.Operation)}
+				i := OnDisk{OS: a.OS, Disks: a.Disks, Operation: a.Operation, Pending: true, Base: run.Base, HostKey: hostKey(m.spec.Serial, a.Operation),
+					BootMAC: a.BootMAC, Addresses: a.Addresses}
 				if a.Minion != "" {
 					i.Minion, i.MinionKey = a.Minion, m.minionKey(a.Minion, a.Operation)
 				}
@@ -354,6 +363,7 @@ func (m *Machine) diskBoots(ctx context.Context, r hostRun) {
 				run.Stage = "installed"
 				on := m.st.Host.Installed
 				on.Operation, on.HostKey = a.Operation, hostKey(m.spec.Serial, a.Operation)
+				on.BootMAC, on.Addresses = a.BootMAC, a.Addresses
 				if a.Minion != "" {
 					on.Minion, on.MinionKey = a.Minion, m.minionKey(a.Minion, a.Operation)
 				}

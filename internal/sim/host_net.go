@@ -114,7 +114,7 @@ func (m *Machine) facts(stage string) string {
 	for _, mac := range i.MACs {
 		fmt.Fprintf(&b, "mac=%s\n", mac)
 	}
-	b.WriteString("kernel=6.1.0-box\n")
+	b.WriteString("kernel=" + HostKernel + "\n")
 	return b.String()
 }
 

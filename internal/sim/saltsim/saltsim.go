@@ -30,6 +30,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cagenut/cagenut/configmgmt"
 )
 
 // Options are how to open a server. User and Password are required.
@@ -40,6 +42,8 @@ type Options struct {
 	Top []string
 	// Dir is where the journal is kept. Empty: in memory only.
 	Dir string
+	// Facts gives what a minion's host tells of itself; false: a host like any other.
+	Facts func(id string) (configmgmt.Facts, bool)
 	// Clock gives the time. Nil: the system's.
 	Clock func() time.Time
 }
