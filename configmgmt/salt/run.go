@@ -261,20 +261,27 @@ func (d *Driver) Reach(ctx context.Context, t configmgmt.Target) error {
 	return err
 }
 
-// needs are the permissions that the driver uses, with what grants each.
-var needs = []struct {
+// onMinions are the functions that the driver calls on minions.
+var onMinions = []string{"state.apply", "test.ping", "saltutil.find_job", "saltutil.term_job", "saltutil.kill_job",
+	"grains.item", "service.status", "mount.active", "disk.usage", "network.interfaces", "network.ping", "status.time"}
+
+// need is a permission that the driver uses, with what grants it.
+type need struct {
 	fun    string
 	grants []string
-}{
-	{"state.apply", []string{".*", "state.apply", "state.*", "* state.apply", "* .*"}},
-	{"test.ping", []string{".*", "test.ping", "test.*", "* test.ping", "* .*"}},
-	{"saltutil.find_job", []string{".*", "saltutil.find_job", "saltutil.*", "* saltutil.find_job", "* .*"}},
-	{"saltutil.term_job", []string{".*", "saltutil.term_job", "saltutil.*", "* saltutil.term_job", "* .*"}},
-	{"saltutil.kill_job", []string{".*", "saltutil.kill_job", "saltutil.*", "* saltutil.kill_job", "* .*"}},
-	{"@runner jobs.list_job", []string{"@runner", "@jobs", "@runner jobs.list_job", "@runner jobs.*", "@runner .*"}},
-	{"@wheel key.print", []string{"@wheel", "@wheel key.print", "@wheel key.*", "@wheel .*"}},
-	{"@wheel key.accept_dict", []string{"@wheel", "@wheel key.accept_dict", "@wheel key.*", "@wheel .*"}},
-	{"@wheel key.delete", []string{"@wheel", "@wheel key.delete", "@wheel key.*", "@wheel .*"}},
+}
+
+func needs() []need {
+	var out []need
+	for _, fun := range onMinions {
+		module, _, _ := strings.Cut(fun, ".")
+		out = append(out, need{fun, []string{".*", fun, module + ".*", "* " + fun, "* .*"}})
+	}
+	return append(out,
+		need{"@runner jobs.list_job", []string{"@runner", "@jobs", "@runner jobs.list_job", "@runner jobs.*", "@runner .*"}},
+		need{"@wheel key.print", []string{"@wheel", "@wheel key.print", "@wheel key.*", "@wheel .*"}},
+		need{"@wheel key.accept_dict", []string{"@wheel", "@wheel key.accept_dict", "@wheel key.*", "@wheel .*"}},
+		need{"@wheel key.delete", []string{"@wheel", "@wheel key.delete", "@wheel key.*", "@wheel .*"}})
 }
 
 // Ping logs in and compares what the user may do with what the driver does. A permission that is
@@ -286,7 +293,7 @@ func (d *Driver) Ping(ctx context.Context) (configmgmt.Status, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := configmgmt.Status{Name: "salt-api", User: d.login["username"], Expires: d.until}
-	for _, n := range needs {
+	for _, n := range needs() {
 		if !slices.ContainsFunc(n.grants, func(g string) bool { return slices.Contains(d.perms, g) }) {
 			s.Missing = append(s.Missing, n.fun)
 		}

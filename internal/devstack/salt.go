@@ -37,7 +37,7 @@ func states() map[string]saltsim.SLS {
 	return map[string]saltsim.SLS{
 		"base.ssh": made(
 			saltsim.State{ID: "sshd_config", Module: "file", Func: "managed", Name: "/etc/ssh/sshd_config", Changes: true},
-			saltsim.State{ID: "sshd", Module: "service", Func: "running", Needs: "sshd_config"}),
+			saltsim.State{ID: "ssh", Module: "service", Func: "running", Needs: "sshd_config"}),
 		"base.time": made(
 			saltsim.State{ID: "timesyncd.conf", Module: "file", Func: "managed", Name: "/etc/systemd/timesyncd.conf", Changes: true},
 			saltsim.State{ID: "systemd-timesyncd", Module: "service", Func: "running", Needs: "timesyncd.conf"}),

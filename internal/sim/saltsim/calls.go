@@ -21,6 +21,9 @@ func (s *Server) call(l low, name string) (any, error) {
 		return s.ask(l, s.findJob(l))
 	case "local saltutil.term_job", "local saltutil.kill_job":
 		return s.ask(l, s.endJob(l))
+	case "local grains.item", "local service.status", "local mount.active", "local disk.usage", "local network.interfaces",
+		"local network.ping", "local status.time":
+		return s.ask(l, s.inspect(l))
 	case "runner jobs.list_job":
 		return s.listJob(l.JID), nil
 	case "wheel key.print", "wheel key.accept_dict", "wheel key.delete", "wheel key.list_all":

@@ -7,6 +7,7 @@
 //
 //   - Minion: a host's agent with its key. Start is the agent's start: its key goes to the pending
 //     keys, or to the denied ones when the ID is taken. A minion that was stopped is silent.
+//   - Facts: what a minion's host tells of itself. Which services run follows from its states.
 //   - SLS: a file of states, as data: what each would change, which fail, and with which words.
 //   - Job: one run on one minion. Its result is settled when it starts and shown when it is due: after
 //     SLS.Takes, or when Free is called for one that holds.
@@ -254,6 +255,9 @@ func (s *Server) apply(e event) {
 		if m == nil {
 			m = &Minion{Applied: map[string]bool{}, Marks: map[string]int{}}
 			s.minions[e.Minion] = m
+		}
+		if m.Key != e.Key { // installed anew: what was applied is gone
+			m.Applied = map[string]bool{}
 		}
 		m.Key, m.Up, m.seen = e.Key, true, map[string]bool{}
 		s.knock(e.Minion, m)

@@ -45,6 +45,13 @@ external_auth:
       - saltutil.find_job
       - saltutil.term_job
       - saltutil.kill_job
+      - grains.item
+      - service.status
+      - mount.active
+      - disk.usage
+      - network.interfaces
+      - network.ping
+      - status.time
       - '@runner':
         - jobs.list_job
       - '@wheel':
