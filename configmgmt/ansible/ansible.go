@@ -153,6 +153,11 @@ func (d *Driver) find(name string) (string, error) {
 	return "", fmt.Errorf("no program %s in %s", name, d.o.Path)
 }
 
+// env is the environment of child processes.
+func (d *Driver) env() []string {
+	return []string{"PATH=" + d.o.Path, "LANG=C.UTF-8", "HOME=" + d.o.Dir}
+}
+
 // command runs a program to its end and gives its output and its exit code.
 func (d *Driver) command(ctx context.Context, name string, args ...string) (out, errs string, code int, err error) {
 	path, err := d.find(name)
@@ -161,7 +166,7 @@ func (d *Driver) command(ctx context.Context, name string, args ...string) (out,
 	}
 	cmd := exec.CommandContext(ctx, path, args...)
 	var o, e bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.Env = &o, &e, []string{"PATH=" + d.o.Path, "LANG=C.UTF-8", "HOME=" + d.o.Dir}
+	cmd.Stdout, cmd.Stderr, cmd.Env = &o, &e, d.env()
 	cmd.WaitDelay = time.Second // a grandchild may hold the pipe
 	err = cmd.Run()
 	var exit *exec.ExitError

@@ -175,25 +175,10 @@ func (d *Driver) Reach(ctx context.Context, t configmgmt.Target) error {
 	if err := d.enrolled(op, t.Name); err != nil {
 		return err
 	}
-	host, port, err := address(op, t)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	args := append(d.sshArgs(t.Name), "-i", d.o.KeyFile, "-p", port, "-l", d.o.User, "--", host, "true")
-	_, errs, code, err := d.command(ctx, "ssh", args...)
-	if err != nil {
-		kind := configmgmt.ErrProgram
-		if ctx.Err() != nil {
-			kind = configmgmt.ErrHostAway
-		}
-		return &configmgmt.Error{Kind: kind, Op: op, Host: t.Name, Err: err}
-	}
-	if code == 0 {
-		return nil
-	}
-	return &configmgmt.Error{Kind: refusedBy(errs), Op: op, Host: t.Name, Status: code, Detail: configmgmt.Words(errs)}
+	_, err := d.ssh(ctx, op, t, "true")
+	return err
 }
 
 // refusedBy tells why ssh did not get in, by its own words: it has one exit code for everything.

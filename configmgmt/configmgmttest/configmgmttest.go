@@ -106,6 +106,8 @@ func Run(t *testing.T, h Harness) {
 		{"Ping", (*suite).ping},
 		{"NotEnrolled", (*suite).notEnrolled},
 		{"Enroll", (*suite).enroll},
+		{"Enrolled", (*suite).enrolled},
+		{"Inspect", (*suite).inspect},
 		{"Invalid", (*suite).invalid},
 		{"TestRunThenReal", (*suite).testRunThenReal},
 		{"AskedTwiceRunsOnce", (*suite).askedTwice},
@@ -241,6 +243,10 @@ func (s *suite) notEnrolled(t *testing.T) {
 	_, err := s.driver.Apply(t.Context(), s.request(t, Change, 1))
 	_ = kind(t, err, configmgmt.ErrNotEnrolled)
 	_ = kind(t, s.driver.Reach(t.Context(), s.target), configmgmt.ErrNotEnrolled)
+	_, err = s.driver.Inspect(t.Context(), s.target, everything)
+	_ = kind(t, err, configmgmt.ErrNotEnrolled)
+	_, err = s.driver.Enrolled(t.Context(), s.target)
+	_ = kind(t, err, configmgmt.ErrNotEnrolled)
 	if s.Host.Changed(t) {
 		t.Error("a host that is not enrolled was changed")
 	}
@@ -321,6 +327,10 @@ func (s *suite) invalid(t *testing.T) {
 		_ = kind(t, s.driver.Cancel(t.Context(), h), configmgmt.ErrInvalid)
 	}
 	_ = kind(t, s.driver.Reach(t.Context(), configmgmt.Target{}), configmgmt.ErrInvalid)
+	_, err := s.driver.Inspect(t.Context(), configmgmt.Target{Name: "*"}, everything)
+	_ = kind(t, err, configmgmt.ErrInvalid)
+	_, err = s.driver.Enrolled(t.Context(), configmgmt.Target{Name: "*"})
+	_ = kind(t, err, configmgmt.ErrInvalid)
 	_ = kind(t, s.driver.Revoke(t.Context(), configmgmt.Target{Name: "*"}), configmgmt.ErrInvalid)
 }
 
@@ -360,6 +370,8 @@ func (s *suite) revoke(t *testing.T) {
 		}
 	}
 	_ = kind(t, s.driver.Reach(t.Context(), s.target), configmgmt.ErrNotEnrolled)
-	_, err := s.driver.Apply(t.Context(), s.request(t, Clean, 1))
+	_, err := s.driver.Enrolled(t.Context(), s.target)
+	_ = kind(t, err, configmgmt.ErrNotEnrolled)
+	_, err = s.driver.Apply(t.Context(), s.request(t, Clean, 1))
 	_ = kind(t, err, configmgmt.ErrNotEnrolled)
 }
