@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/configmgmt"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/inventory"
@@ -34,6 +35,22 @@ var translations = []struct {
 	{bmc.ErrMalformed, fault.Malformed},
 	{bmc.ErrTooLarge, fault.Malformed},
 	{bmc.ErrUnreachable, fault.Unreachable},
+	{configmgmt.ErrCertificate, fault.Untrusted},
+	{configmgmt.ErrDenied, fault.ConfigDenied},
+	{configmgmt.ErrHostAway, fault.HostAway},
+	{configmgmt.ErrNotEnrolled, fault.NotEnrolled},
+	{configmgmt.ErrFingerprint, fault.KeyMismatch},
+	{configmgmt.ErrRender, fault.RenderFailed},
+	{configmgmt.ErrBusy, fault.HostBusy},
+	{configmgmt.ErrNothing, fault.ConfigFailed},
+	{configmgmt.ErrMode, fault.ConfigFailed},
+	{configmgmt.ErrRejected, fault.Rejected},
+	{configmgmt.ErrInvalid, fault.Rejected},
+	{configmgmt.ErrUnreachable, fault.ConfigAway},
+	{configmgmt.ErrServer, fault.ConfigAway},
+	{configmgmt.ErrMalformed, fault.ConfigAway},
+	{configmgmt.ErrTooLarge, fault.ConfigAway},
+	{configmgmt.ErrProgram, fault.ConfigAway},
 	{context.DeadlineExceeded, fault.Unreachable},
 }
 

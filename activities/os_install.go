@@ -6,12 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cagenut/cagenut/bmc"
+	"github.com/cagenut/cagenut/configmgmt"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
@@ -66,15 +68,47 @@ func (a *Site) osBegin(ctx context.Context, c Call, want plan.WantOS, image bool
 	if c.Attempt > 1 && has(s, string(templates.FirstBoot)) {
 		return again(0, bootHandle{Phase: phaseUp, Boot: s.Record.ID, Told: true}, "the machine came up after all")
 	}
+	forgot, err := a.forget(ctx, c, want.System)
+	if err != nil {
+		return Result{}, err
+	}
+	var r Result
 	switch {
 	case !image:
-		return a.openBoot(ctx, c, operation.ForInstall, 2*c.Step.Deadline(), want.Machine, want.Boot.MAC)
+		r, err = a.openBoot(ctx, c, operation.ForInstall, 2*c.Step.Deadline(), want.Machine, want.Boot.MAC)
 	case c.Attempt > 1:
-		return a.openBoot(ctx, c, operation.ForAgent, agentRecord, want.Machine, want.Boot.MAC)
+		r, err = a.openBoot(ctx, c, operation.ForAgent, agentRecord, want.Machine, want.Boot.MAC)
 	case s.Record.Purpose != operation.ForAgent:
-		return Result{}, fault.New(fault.AgentFailed, "no agent runs on %s to write the image", c.Asset.Name)
+		err = fault.New(fault.AgentFailed, "no agent runs on %s to write the image", c.Asset.Name)
+	default:
+		r, err = again(0, bootHandle{Phase: phaseWrite, Boot: s.Record.ID, Command: commandID(c, operation.AgentWriteImage)}, "the agent writes the image")
 	}
-	return again(0, bootHandle{Phase: phaseWrite, Boot: s.Record.ID, Command: commandID(c, operation.AgentWriteImage)}, "the agent writes the image")
+	if err == nil {
+		r.Again.Writes = append(r.Again.Writes, forgot...)
+	}
+	return r, err
+}
+
+// forget has configuration management forget the key of the system that was there: it would refuse the new
+// one, and Salt's minion gives up when it is refused. What is told is that it was there: a call that is
+// repeated finds nothing any more, and that the key is gone is no news then.
+func (a *Site) forget(ctx context.Context, c Call, s plan.System) ([]plan.Write, error) {
+	if s.Driver == "" {
+		return nil, nil
+	}
+	driver, host, err := a.hostOf(c, s)
+	if err != nil {
+		return nil, err
+	}
+	_, err = driver.Enrolled(ctx, host)
+	if err != nil && !errors.Is(err, configmgmt.ErrNotEnrolled) {
+		return nil, err
+	}
+	var out []plan.Write
+	if err == nil {
+		out = []plan.Write{hostWrite(s, "key", "forgotten")}
+	}
+	return out, driver.Revoke(ctx, host) // pending keys too
 }
 
 // osImage has the agent write the image, and restart into it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +30,8 @@ type Site struct {
 	// PowerOn tells how long to wait before a host of the rack may be switched on: 0 takes the turn. It
 	// keeps a rack's hosts from drawing their inrush current at once. nil: at once.
 	PowerOn func(rack string) time.Duration
+	// Dial connects to an installed machine, for checks from outside; nil: over the network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Endpoint completes a plan's BMC address with what the site's configuration says: port and CA.
 	Endpoint func(a asset.Ref, b plan.BMC) bmc.Endpoint
 	Clock    func() time.Time
@@ -65,6 +68,9 @@ func (a *Site) handlers() map[kind]handler {
 		{plan.KindBurnIn, 1}:      a.burnIn,
 		{plan.KindDisks, 1}:       a.diskLayout,
 		{plan.KindOS, 1}:          a.osInstall,
+		{plan.KindInstalled, 1}:   a.installed,
+		{plan.KindConfigure, 1}:   a.configure,
+		{plan.KindValidate, 1}:    a.validate,
 	}
 }
 

@@ -96,6 +96,9 @@ func (in *install) os(s system) plan.Step {
 		content = what + ", SHA-256 " + s.image.SHA256
 	}
 	step.Writes = append(step.Writes, in.onHost("root disk", "content", content))
+	if s.Driver != "" {
+		step.Writes = append(step.Writes, in.onConfig(s, "key", "forgotten: the new system has another"))
+	}
 	if len(os.SSHKeys) > 0 {
 		step.Writes = append(step.Writes, in.onHost("system", "ssh keys of root", strings.Join(os.SSHKeys, ", ")))
 	}
@@ -121,11 +124,9 @@ func (in *install) configure(s system) plan.Step {
 	case len(c.States) == 0:
 		what = "the highstate"
 	}
-	write := func(field, after string) {
-		step.Writes = append(step.Writes, plan.Write{System: c.Driver, Object: "host " + s.Host, Field: field, Before: plan.Unknown, After: after})
-	}
-	write("key", "accepted, if it is the one that the machine phoned home")
-	write("configuration", what+", after a test run")
+	step.Writes = append(step.Writes,
+		in.onConfig(s, "key", "accepted, if it is the one that the machine phoned home"),
+		in.onConfig(s, "configuration", what+", after a test run"))
 	return in.leave(step, c.IsZero(), "the profile names no configuration management")
 }
 
@@ -192,6 +193,11 @@ func (in *install) bootWrites(b plan.WantBoot, reboots int) []plan.Write {
 // onHost is a write to the machine itself.
 func (in *install) onHost(object, field, after string) plan.Write {
 	return plan.Write{System: "host", Object: object, Field: field, Before: plan.Unknown, After: after}
+}
+
+// onConfig is a write to what configuration management has of the machine, or to the machine through it.
+func (in *install) onConfig(s system, field, after string) plan.Write {
+	return plan.Write{System: s.Driver, Object: "host " + s.Host, Field: field, Before: plan.Unknown, After: after}
 }
 
 // leave marks a step that the profile does not ask for.

@@ -81,6 +81,16 @@ const (
 	AgentFailed      Code = "agent_failed"      // the agent could not do what it was told, or fell silent
 	BurnInFailed     Code = "burn_in_failed"    // the machine does not hold under load
 	NoRootDisk       Code = "no_root_disk"      // the hints do not choose the disks
+	ConfigAway       Code = "config_away"       // configuration management does not answer, or not as it should
+	ConfigDenied     Code = "config_denied"     // it refuses our login or a permission
+	HostAway         Code = "host_away"         // a host does not answer configuration management
+	NotEnrolled      Code = "not_enrolled"      // configuration management has no key of a host
+	KeyMismatch      Code = "key_mismatch"      // a host's key is not the one that it phoned home
+	HostBusy         Code = "host_busy"         // another run of configuration management works on a host
+	RenderFailed     Code = "render_failed"     // states or playbook do not render; nothing was run
+	ConfigFailed     Code = "config_failed"     // a state or task failed
+	ConfigLost       Code = "config_lost"       // a run ended, and nobody knows how far it came
+	CheckFailed      Code = "check_failed"      // a check of the profile does not hold
 	Internal         Code = "internal"          // a defect of Cagenut
 )
 
@@ -148,6 +158,16 @@ var table = map[Code]entry{
 	AgentFailed:      {Wait, "read what the agent said and look at the machine's console, then retry"},
 	BurnInFailed:     {Wait, "replace the parts that failed, then retry"},
 	NoRootDisk:       {Wait, "mend the machine's disks and retry; where the hints of os.root_disk are wrong: correct the profile, " + replan},
+	ConfigAway:       {Retry, "check that salt-api or ansible-runner is there (`cagenut config check` on the site's worker); it goes on by itself"},
+	ConfigDenied:     {Wait, "give the account its permissions (docs/salt.md, docs/ansible.md; `cagenut config check` on the site's worker names them), then retry"},
+	HostAway:         {Wait, "look whether the machine is up and reaches its Salt master, or is reached over SSH, then retry"},
+	NotEnrolled:      {Wait, "look at the minion's log on the machine: does it run, does it reach the masters of the site, is master_finger right; then retry"},
+	KeyMismatch:      {Wait, "find out which machine that is before anything else; nothing was accepted; when the right one asks, retry"},
+	HostBusy:         {Wait, "wait for the other run on the machine, or end it, then retry"},
+	RenderFailed:     {Wait, "mend the states or the playbook, then retry; where the profile names the wrong ones: correct it, " + replan},
+	ConfigFailed:     {Wait, "mend what failed, in the states or on the machine, then retry; where the profile names the wrong ones: correct it, " + replan},
+	ConfigLost:       {Lost, "look at the machine, then retry: a test run tells what is left to do"},
+	CheckFailed:      {Wait, "mend the machine, then retry; a check that is wrong: correct the profile, " + replan},
 	Internal:         {Wait, "report it with the operation's ID"},
 }
 

@@ -87,6 +87,17 @@ var outcomes = map[fault.Code]outcome{
 	fault.BurnInFailed:    {http.StatusBadGateway, ExitFailure},
 	fault.NoRootDisk:      {http.StatusConflict, ExitFailure},
 
+	fault.ConfigAway:   {http.StatusServiceUnavailable, ExitAway},
+	fault.ConfigDenied: {http.StatusBadGateway, ExitFailure},
+	fault.HostAway:     {http.StatusBadGateway, ExitFailure},
+	fault.NotEnrolled:  {http.StatusBadGateway, ExitFailure},
+	fault.KeyMismatch:  {http.StatusConflict, ExitFailure},
+	fault.HostBusy:     {http.StatusConflict, ExitFailure},
+	fault.RenderFailed: {http.StatusBadGateway, ExitFailure},
+	fault.ConfigFailed: {http.StatusBadGateway, ExitFailure},
+	fault.ConfigLost:   {http.StatusBadGateway, ExitFailure},
+	fault.CheckFailed:  {http.StatusConflict, ExitFailure},
+
 	fault.PinChanged:     {http.StatusBadGateway, ExitFailure},
 	fault.Untrusted:      {http.StatusBadGateway, ExitFailure},
 	fault.BadCredentials: {http.StatusBadGateway, ExitFailure},
