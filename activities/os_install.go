@@ -23,6 +23,7 @@ import (
 
 // The phases of os-install beside those of every boot.
 const (
+	phaseForget  = "forget"  // have configuration management forget the key of the system before
 	phaseWrite   = "write"   // the agent writes an image
 	phaseRestart = "restart" // the agent restarts the machine
 	phaseOff     = "off"     // the installer switches the machine off when it is done
@@ -41,8 +42,8 @@ func (a *Site) osInstall(ctx context.Context, c Call) (Result, error) {
 	}
 	image := want.OS.MethodOrDefault() == profile.WriteImage
 	switch h.Phase {
-	case "":
-		return a.osBegin(ctx, c, want, image)
+	case "", phaseForget:
+		return a.osBegin(ctx, c, want, image, h)
 	case phaseOverride, phaseCycle:
 		return a.bootOver(ctx, c, want.Boot, h)
 	case phaseOff, phaseOn:
@@ -60,7 +61,7 @@ func (a *Site) osInstall(ctx context.Context, c Call) (Result, error) {
 
 // osBegin opens a record for the installer; an image is written by the agent that runs already, or by one
 // that a retry boots. A system whose first boot came after the attempt before had been given up is taken as it is.
-func (a *Site) osBegin(ctx context.Context, c Call, want plan.WantOS, image bool) (Result, error) {
+func (a *Site) osBegin(ctx context.Context, c Call, want plan.WantOS, image bool, h bootHandle) (Result, error) {
 	s, err := a.Boots.State(ctx, c.Operation, c.Asset.ID, "", 0)
 	if err != nil && !isNotFound(err) {
 		return Result{}, err
@@ -68,9 +69,8 @@ func (a *Site) osBegin(ctx context.Context, c Call, want plan.WantOS, image bool
 	if c.Attempt > 1 && has(s, string(templates.FirstBoot)) {
 		return again(0, bootHandle{Phase: phaseUp, Boot: s.Record.ID, Told: true}, "the machine came up after all")
 	}
-	forgot, err := a.forget(ctx, c, want.System)
-	if err != nil {
-		return Result{}, err
+	if r, err := a.forget(ctx, c, want.System, h); r != nil || err != nil {
+		return orZero(r), err
 	}
 	var r Result
 	switch {
@@ -83,16 +83,15 @@ func (a *Site) osBegin(ctx context.Context, c Call, want plan.WantOS, image bool
 	default:
 		r, err = again(0, bootHandle{Phase: phaseWrite, Boot: s.Record.ID, Command: commandID(c, operation.AgentWriteImage)}, "the agent writes the image")
 	}
-	if err == nil {
-		r.Again.Writes = append(r.Again.Writes, forgot...)
+	if err == nil && h.Phase == phaseForget {
+		r.Again.Writes = append(r.Again.Writes, hostWrite(want.System, "key", "forgotten"))
 	}
 	return r, err
 }
 
 // forget has configuration management forget the key of the system that was there: it would refuse the new
-// one, and Salt's minion gives up when it is refused. What is told is that it was there: a call that is
-// repeated finds nothing any more, and that the key is gone is no news then.
-func (a *Site) forget(ctx context.Context, c Call, s plan.System) ([]plan.Write, error) {
+// one, and Salt's minion gives up when it is refused. When one was accepted, the first call only says so.
+func (a *Site) forget(ctx context.Context, c Call, s plan.System, h bootHandle) (*Result, error) {
 	if s.Driver == "" {
 		return nil, nil
 	}
@@ -100,15 +99,17 @@ func (a *Site) forget(ctx context.Context, c Call, s plan.System) ([]plan.Write,
 	if err != nil {
 		return nil, err
 	}
-	_, err = driver.Enrolled(ctx, host)
-	if err != nil && !errors.Is(err, configmgmt.ErrNotEnrolled) {
-		return nil, err
+	if h.Phase == "" {
+		_, err = driver.Enrolled(ctx, host)
+		if err == nil {
+			r, err := again(0, bootHandle{Phase: phaseForget}, "%s forgets the key of the system that was there", s.Driver)
+			return &r, err
+		}
+		if !errors.Is(err, configmgmt.ErrNotEnrolled) {
+			return nil, err
+		}
 	}
-	var out []plan.Write
-	if err == nil {
-		out = []plan.Write{hostWrite(s, "key", "forgotten")}
-	}
-	return out, driver.Revoke(ctx, host) // pending keys too
+	return nil, driver.Revoke(ctx, host) // pending keys too
 }
 
 // osImage has the agent write the image, and restart into it.

@@ -52,6 +52,8 @@ sites:
       debian: {mirror: "http://mirror.example/debian", security: "http://mirror.example/debian-security"}
       ubuntu: {mirror: "http://mirror.example/ubuntu"}
       rhel-family: {mirror: "http://mirror.example/rhel/9/BaseOS", repos: [{name: AppStream, url: "http://mirror.example/rhel/9/AppStream"}]}
+    images:
+      debian-12-compute: {url: "http://boot.example/images/debian-12-compute.raw", sha256: "%s"}
     salt:
       url: "http://%s"
       user: %s
@@ -68,7 +70,7 @@ firmware: {dir: ../firmware}
 audit: {key_file: audit.key, head_file: ../audit-head.json}
 log: {level: info, format: json}
 `, s.set.TemporalPorts[0], s.set.NetBox, site, strings.Join(oob, ", "), s.set.BMCPort, s.set.Serve, s.set.Serve, site,
-		strings.Join(gateways, ", "), site, s.set.Serve, s.set.Serve, s.set.Salt, saltUser, site, saltsim.Fingerprint(saltsim.Key("master")),
+		strings.Join(gateways, ", "), site, s.set.Serve, s.set.Serve, strings.Repeat("5a", 32), s.set.Salt, saltUser, site, saltsim.Fingerprint(saltsim.Key("master")),
 		s.set.API, s.set.API)
 }
 

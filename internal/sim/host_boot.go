@@ -60,7 +60,7 @@ func (m *Machine) netBoot(ctx context.Context, r hostRun) (outcome string, next 
 	}
 	m.rest(ctx, timeDHCP)
 	url := strings.TrimSuffix(m.box.opts.BootURL, "/") + "/boot/mac/" + strings.ToLower(m.spec.MACs[1])
-	if r.Target == "UefiHttp" && r.URI != "" {
+	if r.Target == "UefiHttp" && r.URI != "" && !strings.HasSuffix(r.URI, ".efi") { // iPXE itself asks as from PXE
 		url = r.URI
 	}
 	var script string
