@@ -163,8 +163,7 @@ func (a *Site) agentWork(ctx context.Context, c Call, kind string, args any) (bo
 		return bootHandle{}, err
 	}
 	h := bootHandle{Phase: phaseWait, Boot: s.Record.ID, Command: commandID(c, kind)}
-	var last bootHandle
-	if len(c.Last) > 0 && json.Unmarshal(c.Last, &last) == nil && last.Boot == h.Boot && last.Command != "" {
+	if last := before[bootHandle](c); last.Boot == h.Boot && last.Command != "" {
 		old, err := a.command(ctx, last.Boot, last.Command, kind, args)
 		if err != nil {
 			return bootHandle{}, err

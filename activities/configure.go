@@ -1,200 +1,247 @@
 package activities
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/cagenut/cagenut/configmgmt"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/plan"
-	"github.com/cagenut/cagenut/internal/profile"
 )
 
 // The phases of configure. Each is durable before what it does is done.
 const (
-	phaseEnroll = "enroll" // accept the host's key
-	phaseReach  = "reach"  // until it answers
-	phaseTest   = "test"   // a test run
-	phaseReal   = "real"   // the real one
+	phaseEnrol = "enrol" // let the host's key in
+	phaseReach = "reach" // wait until the host answers
+	phaseTest  = "test"  // a test run
+	phaseReal  = "real"  // the real run
 )
 
-// configureHandle is where the step is.
+// maxTestRuns is how often a test run is asked for when nobody knows how the one before ended.
+const maxTestRuns = 3
+
+// configureHandle is where configure is.
 type configureHandle struct {
-	Phase string `json:"phase,omitempty"`
-	New   bool   `json:"new,omitempty"` // the host was not enrolled when the step began
-	// Try counts the runs of an attempt: a host that is busy, and a test run that was lost, take another.
-	Try   int                `json:"try,omitempty"`
-	Run   *configmgmt.Handle `json:"run,omitempty"`
-	Told  bool               `json:"told,omitempty"` // the write is recorded
-	Test  *configmgmt.Report `json:"test,omitempty"` // what the test run told
+	Phase string             `json:"phase,omitempty"`
+	New   bool               `json:"new,omitempty"`   // no key was let in before, so that it is to be told
+	Run   *configmgmt.Handle `json:"run,omitempty"`   // of this phase; nil: none was accepted yet
+	Again int                `json:"again,omitempty"` // runs that ended without doing anything: the next is another one
+	Lost  int                `json:"lost,omitempty"`  // test runs
+	Told  bool               `json:"told,omitempty"`  // the write of a real run is recorded
 	Watch watch              `json:"watch,omitzero"`
 }
 
-// configure hands the machine to configuration management: its key, a test run, the real run.
+// configure hands the machine to configuration management: its key first, then a test run, then the real
+// one. A retry begins anew: all that is so already is left, and its runs are new ones.
 func (a *Site) configure(ctx context.Context, c Call) (Result, error) {
 	want, h, err := begin[plan.WantConfigure, configureHandle](c)
 	if err != nil {
 		return Result{}, err
 	}
-	is := c.Known.Installed
-	if !is.Is(want.System.Digest, c.Operation) || is.Fingerprint == "" {
-		return Result{}, fault.New(fault.Incomplete, "no system of this operation is known on %s, with a key to know it by: os-install has not run", c.Asset.Name)
+	if err := handedOver(c, want.System); err != nil {
+		return Result{}, err
 	}
-	driver, host, err := a.hostOf(c, want.System)
+	d, err := a.Configs.Driver(want.System.Driver)
 	if err != nil {
 		return Result{}, err
 	}
+	t := configTarget(c, want.System)
 	switch h.Phase {
-	case "":
-		_, err := driver.Enrolled(ctx, host)
-		if err != nil && !errors.Is(err, configmgmt.ErrNotEnrolled) {
-			return Result{}, err
-		}
-		return again(0, configureHandle{Phase: phaseEnroll, New: err != nil}, "waiting for the host's key")
-	case phaseEnroll:
-		return a.enroll(ctx, driver, want.System, host, is.Fingerprint, h)
+	case "", phaseEnrol:
+		return a.enrol(ctx, c, d, t, want.System, h)
 	case phaseReach:
-		err := driver.Reach(ctx, host)
-		if errors.Is(err, configmgmt.ErrHostAway) {
-			return a.wait(&h.Watch, &h, "waiting for the host to answer", hostAnswers, err)
+		err := d.Reach(ctx, t)
+		if errors.Is(err, configmgmt.ErrHostAway) || errors.Is(err, configmgmt.ErrNotEnrolled) {
+			return a.patient(err, configHost, &h.Watch, &h)
 		}
 		if err != nil {
 			return Result{}, err
 		}
-		h.Phase, h.Watch = phaseTest, watch{}
-		return again(0, h, "the host answers")
+		return again(0, configureHandle{Phase: phaseTest}, "%s answers: a test run", t.Name)
 	}
 	if h.Run == nil {
-		return a.startRun(ctx, driver, c, want, host, h)
+		return a.ask(ctx, c, d, t, want, h)
 	}
-	return a.followRun(ctx, driver, want, h)
+	r, err := d.Poll(ctx, *h.Run)
+	if err != nil {
+		return a.unanswered(err, h)
+	}
+	if r.State == configmgmt.Running {
+		if h.Watch.Stage != string(fault.Busy) { // a run that is refused may look as if it ran, for a moment
+			h.Watch = watch{}
+		}
+		return again(a.patience(configLook), h, "%s run: %s", h.Phase, told(r))
+	}
+	if h.Phase == phaseTest {
+		return tested(c, h, r)
+	}
+	return configured(c, r)
 }
 
-// enroll accepts the key that the machine phoned home, and no other.
-func (a *Site) enroll(ctx context.Context, driver configmgmt.Driver, s plan.System, host configmgmt.Target, fingerprint string, h configureHandle) (Result, error) {
-	err := driver.Enroll(ctx, host, fingerprint)
-	if errors.Is(err, configmgmt.ErrNotEnrolled) || errors.Is(err, configmgmt.ErrHostAway) {
-		return a.wait(&h.Watch, &h, "waiting for the host's key", hostKey, err)
+// handedOver holds that this operation has proved what runs there, and has a key to know it by.
+func handedOver(c Call, s plan.System) error {
+	is := c.Known.Installed
+	var missing string
+	switch {
+	case !is.Is(s.Digest, c.Operation):
+		missing = "this operation has neither installed nor proved its system"
+	case is.Fingerprint == "":
+		missing = "it phoned home no key to know it by"
+	default:
+		return nil
 	}
+	f := fault.New(fault.Incomplete, "%s cannot be handed to %s: %s", c.Asset.Name, s.Driver, missing)
+	f.Remedy = "`cagenut op abort` and install again"
+	return f
+}
+
+// enrol lets in the key that the machine phoned home, and no other.
+func (a *Site) enrol(ctx context.Context, c Call, d configmgmt.Driver, t configmgmt.Target, s plan.System, h configureHandle) (Result, error) {
+	if h.Phase == "" {
+		_, err := d.Enrolled(ctx, t)
+		if err != nil && !errors.Is(err, configmgmt.ErrNotEnrolled) {
+			return Result{}, err
+		}
+		// What the attempt before was about to let in is not told yet.
+		return again(0, configureHandle{Phase: phaseEnrol, New: err != nil || before[configureHandle](c).New}, "%s is to know %s by its key", s.Driver, t.Name)
+	}
+	key := c.Known.Installed.Fingerprint
+	err := d.Enroll(ctx, t, key)
+	switch {
+	case errors.Is(err, configmgmt.ErrNotEnrolled), errors.Is(err, configmgmt.ErrHostAway):
+		return a.patient(err, configKey, &h.Watch, &h)
+	case errors.Is(err, configmgmt.ErrFingerprint):
+		f := fault.Wrap(err, fault.KeyMismatch, "nothing was accepted: %v", err)
+		f.Details = []fault.Item{{Subject: "key of host " + t.Name, Expected: key, Seen: "another one"}}
+		if pin, perr := d.Enrolled(ctx, t); perr == nil {
+			f.Details[0].Seen = pin
+		}
+		return Result{}, f
+	case err != nil:
+		return Result{}, err
+	}
+	next := configureHandle{Phase: phaseReach}
+	if h.New {
+		return wrote(next, []plan.Write{configWrite(s, "key", "accepted: "+key)}, "%s has let %s in", s.Driver, t.Name)
+	}
+	return again(0, next, "%s knows %s already", s.Driver, t.Name)
+}
+
+// ask has a run started, once by its key.
+func (a *Site) ask(ctx context.Context, c Call, d configmgmt.Driver, t configmgmt.Target, want plan.WantConfigure, h configureHandle) (Result, error) {
+	r := configmgmt.Request{Operation: string(c.Operation), Step: c.Step.Name, Attempt: c.Attempt, Target: t, Spec: configSpec(want)}
+	if h.Again > 0 {
+		r.Step = fmt.Sprintf("%s.%d", r.Step, h.Again+1)
+	}
+	start := d.Plan
+	if h.Phase == phaseReal {
+		start = d.Apply
+	}
+	run, err := start(ctx, r)
+	if err != nil {
+		return a.unanswered(err, h)
+	}
+	h.Run = &run
+	if h.Phase == phaseReal && !h.Told {
+		h.Told = true
+		res, err := wrote(h, []plan.Write{configWrite(want.System, "configuration", want.Config.Applied()+", as run "+run.Job)}, "real run: accepted")
+		if err == nil {
+			res.Again.After = a.patience(configLook)
+		}
+		return res, err
+	}
+	return again(a.patience(configLook), h, "%s run: accepted", h.Phase)
+}
+
+// unanswered judges an error of asking or polling. A host that is busy or away is waited for; a run that
+// ended for it is asked for anew, under a name of its own.
+func (a *Site) unanswered(err error, h configureHandle) (Result, error) {
+	most := configSilent
+	switch {
+	case errors.Is(err, configmgmt.ErrBusy):
+		most = configBusy
+	case !errors.Is(err, configmgmt.ErrHostAway):
+		return Result{}, err
+	}
+	if h.Run != nil && configmgmt.Over(err) {
+		h.Run, h.Again = nil, h.Again+1
+	}
+	return a.patient(err, most, &h.Watch, &h)
+}
+
+// tested judges the end of a test run.
+func tested(c Call, h configureHandle, r configmgmt.Report) (Result, error) {
+	if r.State == configmgmt.Lost {
+		if h.Lost++; h.Lost >= maxTestRuns {
+			return Result{}, fault.New(fault.ConfigLost, "%d test runs on %s were lost: %s", h.Lost, c.Asset.Name, r.Detail)
+		}
+		h.Run, h.Again = nil, h.Again+1
+		return again(0, h, "the test run was lost (%s): once more", r.Detail)
+	}
+	evidence, err := proof("configure", "Test run", r)
 	if err != nil {
 		return Result{}, err
 	}
-	fresh := h.New
-	h.Phase, h.New, h.Watch = phaseReach, false, watch{}
-	if !fresh {
-		return again(0, h, "the host is enrolled")
+	if r.State == configmgmt.Succeeded && r.Changed == 0 {
+		return Result{Done: &Done{Summary: fmt.Sprintf("already so: nothing to change in %d states or tasks", r.Steps), Evidence: evidence}}, nil
 	}
-	return wrote(h, []plan.Write{hostWrite(s, "key", "accepted: "+fingerprint)}, "the host's key is accepted")
-}
-
-// specOf is what the profile asks for, as the port takes it.
-func specOf(m profile.ConfigManagement) configmgmt.Spec {
-	if m.Driver == "ansible" {
-		return configmgmt.Spec{Ansible: &configmgmt.AnsibleSpec{Playbook: m.Playbook, Vars: m.Vars}}
+	text := "test run: " + told(r)
+	if r.State == configmgmt.Failed {
+		// Nothing of what a state needs has been made in a test run, so that on a fresh host one often fails.
+		text += ", which the real run will judge"
 	}
-	return configmgmt.Spec{Salt: &configmgmt.SaltSpec{States: m.States, Highstate: len(m.States) == 0, Pillar: m.Vars}}
-}
-
-// startRun asks for the run of the phase. Its name is in the handle, so asking twice gives the same run.
-func (a *Site) startRun(ctx context.Context, driver configmgmt.Driver, c Call, want plan.WantConfigure, host configmgmt.Target, h configureHandle) (Result, error) {
-	step := c.Step.Name
-	if h.Try > 0 {
-		step = fmt.Sprintf("%s.%d", step, h.Try)
-	}
-	r := configmgmt.Request{Operation: string(c.Operation), Step: step, Attempt: c.Attempt, Target: host, Spec: specOf(want.Config)}
-	start := driver.Plan
-	if h.Phase == phaseReal {
-		start = driver.Apply
-	}
-	run, err := start(ctx, r)
-	switch {
-	case errors.Is(err, configmgmt.ErrBusy):
-		return a.wait(&h.Watch, &h, "waiting for another run on the host", hostBusy, err)
-	case errors.Is(err, configmgmt.ErrHostAway):
-		return a.wait(&h.Watch, &h, "waiting for the host to answer", hostSilent, err)
-	case err != nil:
-		return Result{}, err
-	}
-	h.Run, h.Watch = &run, watch{}
-	if h.Phase == phaseTest || h.Told {
-		return again(a.patience(runLook), h, "%s run %s", h.Phase, run.Job)
-	}
-	h.Told = true
-	r2, err := wrote(h, []plan.Write{hostWrite(want.System, "configuration", "run "+run.Job)}, "real run %s", run.Job)
+	res, err := again(0, configureHandle{Phase: phaseReal}, "%s", text)
 	if err == nil {
-		r2.Again.After = a.patience(runLook)
+		res.Again.Evidence = evidence
 	}
-	return r2, err
+	return res, err
 }
 
-// followRun looks how far a run is, and decides by how it ended.
-func (a *Site) followRun(ctx context.Context, driver configmgmt.Driver, want plan.WantConfigure, h configureHandle) (Result, error) {
-	report, err := driver.Poll(ctx, *h.Run)
-	switch {
-	case errors.Is(err, configmgmt.ErrBusy) && configmgmt.Over(err):
-		h.Run, h.Try = nil, h.Try+1 // the run is over and did nothing: another name, another run
-		return a.wait(&h.Watch, &h, "waiting for another run on the host", hostBusy, err)
-	case errors.Is(err, configmgmt.ErrHostAway) && !configmgmt.Over(err):
-		return a.wait(&h.Watch, &h, "the host does not answer in the middle of its run", hostSilent, err)
-	case err != nil:
-		return Result{}, err
-	}
-	switch report.State {
-	case configmgmt.Running:
-		return again(a.patience(runLook), h, "%s run %s: %s", h.Phase, h.Run.Job, cmp.Or(report.Detail, fmt.Sprintf("%d done", report.Steps)))
-	case configmgmt.Lost:
-		if h.Phase == phaseTest && h.Try < lostTries { // it changed nothing
-			h.Run, h.Try = nil, h.Try+1
-			return again(a.patience(hostLook), h, "the test run was lost: %s", report.Detail)
-		}
-		return Result{}, fault.New(fault.ConfigLost, "the %s run %s on %s was lost: %s", h.Phase, h.Run.Job, h.Run.Target, report.Detail)
-	case configmgmt.Succeeded, configmgmt.Failed:
-	default:
-		return Result{}, fault.New(fault.Internal, "run %s is in state %q", h.Run.Job, report.State)
-	}
-	if h.Phase == phaseReal {
-		return configured(want, h, report)
-	}
-	// A test run may fail on a fresh host where a state needs what one before it would have made: only the
-	// real run tells.
-	if report.State == configmgmt.Succeeded && report.Changed == 0 {
-		done := &Done{Summary: fmt.Sprintf("already so: %d of %s", report.Steps, applied(want.Config))}
-		done.Evidence, err = proof("configure", "The test run, which found nothing to change", report)
+// configured judges the end of a real run.
+func configured(c Call, r configmgmt.Report) (Result, error) {
+	switch r.State {
+	case configmgmt.Succeeded:
+		done := &Done{Changed: r.Changed > 0, Summary: told(r)}
+		var err error
+		done.Evidence, err = proof("configure", "Real run", r)
 		return Result{Done: done}, err
+	case configmgmt.Lost:
+		return Result{}, fault.New(fault.ConfigLost, "the run on %s was lost, and how far it came is not known: %s", c.Asset.Name, r.Detail)
 	}
-	h.Phase, h.Run, h.Test, h.Watch = phaseReal, nil, &report, watch{}
-	return again(0, h, "the test run would change %d of %d", report.Changed, report.Steps)
+	first := configmgmt.Failure{Step: "a state or task", Words: "it does not say why"}
+	if r.First != nil {
+		first = *r.First
+	}
+	f := fault.New(fault.ConfigFailed, "configuration of %s failed in %s: %s (%s)", c.Asset.Name, first.Step, first.Words, told(r))
+	f.Details = []fault.Item{{Subject: first.Step, Expected: "no error", Seen: first.Words}}
+	for _, name := range r.Changes {
+		f.Details = append(f.Details, fault.Item{Subject: name, Seen: "changed"})
+	}
+	return Result{}, f
 }
 
-// lostTries is how many test runs may be lost.
-const lostTries = 2
-
-// configured ends the step by the report of the real run.
-func configured(want plan.WantConfigure, h configureHandle, report configmgmt.Report) (Result, error) {
-	if report.State == configmgmt.Failed {
-		f := fault.New(fault.ConfigFailed, "%d of %d failed on %s", report.Failed, report.Steps, h.Run.Target)
-		if first := report.First; first != nil {
-			f.Message += fmt.Sprintf("; the first is %s: %s", first.Step, first.Words)
-			f.Details = []fault.Item{{Subject: first.Step, Expected: "as " + applied(want.Config) + " says", Seen: first.Words}}
-		}
-		return Result{}, f
+// told says how a run stands.
+func told(r configmgmt.Report) string {
+	what := "changed"
+	if r.State == configmgmt.Running && r.Steps == 0 {
+		return "works"
 	}
-	done := &Done{Changed: report.Changed > 0, Summary: fmt.Sprintf("%d of %s, %d changed", report.Steps, applied(want.Config), report.Changed)}
-	var err error
-	done.Evidence, err = proof("configure", "The test run and the real one", map[string]any{"test": h.Test, "real": report, "job": h.Run.Job})
-	return Result{Done: done}, err
+	if r.Test {
+		what = "would change"
+	}
+	s := fmt.Sprintf("%d states or tasks, %d %s", r.Steps, r.Changed, what)
+	if r.Failed > 0 {
+		s += fmt.Sprintf(", %d failed", r.Failed)
+	}
+	return s
 }
 
-// applied says in words what the profile asks for.
-func applied(m profile.ConfigManagement) string {
-	switch {
-	case m.Driver == "ansible":
-		return "playbook " + m.Playbook
-	case len(m.States) == 0:
-		return "the highstate"
+// configSpec is what is applied, as the profile says.
+func configSpec(w plan.WantConfigure) configmgmt.Spec {
+	if w.System.Driver == "ansible" {
+		return configmgmt.Spec{Ansible: &configmgmt.AnsibleSpec{Playbook: w.Config.Playbook, Vars: w.Config.Vars}}
 	}
-	return "states " + strings.Join(m.States, ", ")
+	return configmgmt.Spec{Salt: &configmgmt.SaltSpec{States: slices.Clone(w.Config.States), Highstate: len(w.Config.States) == 0, Pillar: w.Config.Vars}}
 }

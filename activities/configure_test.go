@@ -1,15 +1,11 @@
-package activities_test
+package activities
 
 import (
-	"encoding/json"
-	"slices"
+	"errors"
+	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/cagenut/cagenut/activities"
 	"github.com/cagenut/cagenut/configmgmt"
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
@@ -20,227 +16,249 @@ import (
 )
 
 const (
-	configOp = operation.ID("op_01K3Z5T9Q4W8R2YB6N7M1XCVDE")
-	oldOp    = operation.ID("op_01JD0000000000000000000000")
+	configOp = operation.ID("op_01JD0000000000000000000000")
+	ownKey   = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 )
 
-var system = plan.System{Digest: "d1", Host: "srv-01", Driver: "salt"}
+var saltSystem = plan.System{Digest: "d1", Host: "srv-1.example.net", Driver: "salt"}
 
-// hosted drives steps that are about one host. Its clock moves a second with every look, and nobody waits.
-type hosted struct {
-	t     *testing.T
-	host  *oneHost
-	site  *activities.Site
-	call  activities.Call
-	wrote []string
+// ownSystem is what this operation has put on the machine.
+func ownSystem() *operation.Installed {
+	return &operation.Installed{Digest: "d1", OS: "debian 12", Kernel: "6.1.0-1", Fingerprint: ownKey, Operation: configOp, Proved: configOp}
 }
 
-func newHosted(t *testing.T, h *oneHost, kind string, want any) *hosted {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	return &hosted{t: t, host: h,
-		site: &activities.Site{Configs: h, Clock: func() time.Time { now = now.Add(time.Second); return now }},
-		call: activities.Call{Operation: configOp, Asset: asset.Ref{ID: 1, Name: "srv-01", Serial: "S"}, Attempt: 1, Round: 1,
-			Step: plan.Step{Name: kind, Kind: kind, Version: 1, DeadlineSec: 3600, Want: plan.Encode(want)},
-			Known: operation.Known{Network: &netconf.Network{Hostname: "srv-01"},
-				Installed: &operation.Installed{Digest: "d1", OS: "debian 12", Fingerprint: "aabb", Operation: configOp, Proved: configOp}}}}
+func configCall(kind string, want any) Call {
+	prefix := netip.MustParsePrefix("192.0.2.11/24")
+	return Call{Operation: configOp, Asset: asset.Ref{ID: 1, Name: "srv-1", Serial: "SN1"}, Attempt: 1,
+		Step: plan.Step{Name: kind, Kind: kind, Version: 1, Want: plan.Encode(want)},
+		Known: operation.Known{Installed: ownSystem(), Network: &netconf.Network{Hostname: "srv-1", Links: []netconf.Link{
+			{Name: "eno1", Kind: netconf.Ethernet, MAC: "02:00:00:00:00:01", Addresses: []netip.Prefix{prefix}, Gateway4: netip.MustParseAddr("192.0.2.1")}}}}}
 }
 
-// do drives the step to its end; with twice every call is made again with its old handle, as after the loss
-// of a worker between effect and answer.
-func (h *hosted) do(twice bool) (*activities.Done, error) {
-	h.t.Helper()
-	h.call.Handle = nil
-	for range 3000 {
-		r, err := h.site.Step(h.t.Context(), h.call)
-		if twice {
-			r, err = h.site.Step(h.t.Context(), h.call)
+func configureCall() Call {
+	return configCall(plan.KindConfigure, plan.WantConfigure{System: saltSystem, Config: profile.ConfigManagement{Driver: "salt", States: []string{"base", "web"}, Vars: map[string]any{"role": "web"}}})
+}
+
+const (
+	toldKey = "salt host srv-1.example.net: key accepted: " + ownKey
+	toldRun = "salt host srv-1.example.net: configuration states base, web, as run "
+)
+
+// plainly cuts the run's name off.
+func plainly(writes []string) []string {
+	var out []string
+	for _, w := range writes {
+		before, _, ok := strings.Cut(w, ", as run ")
+		if ok {
+			w = before + ", as run "
 		}
-		if err != nil {
-			f, ours := operation.FaultOf(err)
-			if !ours {
-				h.t.Fatalf("not a fault: %v", err)
-			}
-			return nil, f
-		}
-		var writes []plan.Write
-		if r.Done != nil {
-			writes = r.Done.Writes
-		} else {
-			writes = r.Again.Writes
-		}
-		for _, w := range writes {
-			h.wrote = append(h.wrote, w.System+" "+w.Object+" "+w.Field)
-		}
-		if r.Done != nil {
-			return r.Done, nil
-		}
-		h.call.Handle = r.Again.Handle
+		out = append(out, w)
 	}
-	h.t.Fatalf("the step has no end; handle %s", h.call.Handle)
-	return nil, nil
-}
-
-var (
-	would   = end{report: configmgmt.Report{State: configmgmt.Succeeded, Test: true, Steps: 3, Changed: 2}}
-	changed = end{report: configmgmt.Report{State: configmgmt.Succeeded, Steps: 3, Changed: 2}}
-	so      = end{report: configmgmt.Report{State: configmgmt.Succeeded, Test: true, Steps: 3}}
-	lost    = end{report: configmgmt.Report{State: configmgmt.Lost, Detail: "the host was restarted"}}
-	bad     = end{report: configmgmt.Report{State: configmgmt.Failed, Steps: 3, Failed: 2, First: &configmgmt.Failure{Step: "nginx in web", Words: "no such package"}}}
-)
-
-func configuring(t *testing.T, h *oneHost) *hosted {
-	return newHosted(t, h, plan.KindConfigure, plan.WantConfigure{System: system, Config: profile.ConfigManagement{Driver: "salt", States: []string{"web"}}})
+	return out
 }
 
 func TestConfigure(t *testing.T) {
-	twoWrites := []string{"salt host srv-01 key", "salt host srv-01 configuration"}
-	for _, c := range []struct {
-		name    string
-		host    *oneHost
-		changed bool
-		did     []string
-		wrote   []string
+	for name, tc := range map[string]struct {
+		world       Scripted
+		writes      []string
+		tests, real int
+		evidence    int
+		changed     bool
 	}{
-		{"a fresh host", newHost(would, changed), true, []string{"accepted", "test run", "real run"}, twoWrites},
-		{"all is as it should be", func() *oneHost { h := newHost(so); h.accepted = "aabb"; return h }(), false, []string{"test run"}, nil},
-		{"a test run that fails", newHost(bad, changed), true, []string{"accepted", "test run", "real run"}, twoWrites},
-		{"a test run that is lost", newHost(lost, would, changed), true, []string{"accepted", "test run", "test run", "real run"}, twoWrites},
-		{"a host that is busy", newHost(end{err: over(configmgmt.ErrBusy)}, would, end{err: over(configmgmt.ErrBusy)}, changed), true,
-			[]string{"accepted", "test run", "test run", "real run", "real run"}, twoWrites},
-		{"a host that is away for a while", func() *oneHost {
-			h := newHost(would, changed)
-			h.fail["Reach"] = []error{failed(configmgmt.ErrHostAway), failed(configmgmt.ErrHostAway)}
-			h.fail["Poll"] = h.fail["Reach"]
-			h.fail["test"] = []error{failed(configmgmt.ErrBusy)}
-			return h
-		}(), true, []string{"accepted", "test run", "real run"}, twoWrites},
+		"a fresh host":                     {Scripted{changes: 3}, []string{toldKey, toldRun}, 1, 1, 2, true},
+		"its key comes late":               {Scripted{changes: 3, unseen: 20, away: 30}, []string{toldKey, toldRun}, 1, 1, 2, true},
+		"known already":                    {Scripted{Key: ownKey, changes: 3}, []string{toldRun}, 1, 1, 2, true},
+		"nothing to change":                {Scripted{}, []string{toldKey}, 1, 0, 1, false},
+		"a test run that fails":            {Scripted{changes: 3, failTest: true}, []string{toldKey, toldRun}, 1, 1, 2, true},
+		"busy before a run":                {Scripted{changes: 3, busy: 9}, []string{toldKey, toldRun}, 1, 1, 2, true},
+		"runs that are refused":            {Scripted{changes: 3, busyRun: 2}, []string{toldKey, toldRun}, 3, 1, 2, true},
+		"a test run is lost":               {Scripted{changes: 3, lostTest: 1}, []string{toldKey, toldRun}, 2, 1, 2, true},
+		"the host is silent under a run":   {Scripted{changes: 3, awayRun: 50}, []string{toldKey, toldRun}, 1, 1, 2, true},
+		"nothing to change after two lost": {Scripted{lostTest: 2}, []string{toldKey}, 3, 0, 1, false},
 	} {
-		for _, twice := range []bool{false, true} {
-			h := *c.host
-			h.runs, h.fail, h.did = map[string]end{}, map[string][]error{}, nil
-			for method, errs := range c.host.fail {
-				h.fail[method] = slices.Clone(errs)
+		t.Run(name, func(t *testing.T) {
+			d := &tc.world
+			d.shows = ownKey
+			got, _, f := walk(t, &Site{Configs: d}, configureCall())
+			if f != nil {
+				t.Fatal(f)
 			}
-			h.pending = "aabb"
-			s := configuring(t, &h)
-			done, err := s.do(twice)
-			if err != nil {
-				t.Errorf("%s, twice %t: %v", c.name, twice, err)
-				continue
+			same(t, "writes", tc.writes, plainly(got.writes))
+			same(t, "test and real runs", []int{tc.tests, tc.real}, []int{len(d.tests), len(d.real)})
+			if got.done.Changed != tc.changed || len(got.evidence) != tc.evidence {
+				t.Errorf("changed %t, %d pieces of evidence: %s", got.done.Changed, len(got.evidence), got.done.Summary)
 			}
-			if done.Changed != c.changed || len(done.Evidence) != 1 || !json.Valid(done.Evidence[0].Data) {
-				t.Errorf("%s: %+v", c.name, done)
+			want := configmgmt.Request{Operation: string(configOp), Step: "configure", Attempt: 1,
+				Target: configmgmt.Target{Name: "srv-1.example.net", Address: "192.0.2.11"},
+				Spec:   configmgmt.Spec{Salt: &configmgmt.SaltSpec{States: []string{"base", "web"}, Pillar: map[string]any{"role": "web"}}}}
+			same(t, "request", want, d.tests[0])
+		})
+	}
+}
+
+// Every fault parks with its code and says what was seen; a retry without it goes on, with a run of its own.
+func TestConfigureFaults(t *testing.T) {
+	for name, tc := range map[string]struct {
+		world  Scripted
+		want   fault.Code
+		says   string
+		writes []string // of both attempts
+		real   int      // runs, of both attempts
+	}{
+		"no key ever":              {Scripted{unseen: forever}, fault.NotEnrolled, "in its own words (for 10m", []string{toldKey, toldRun}, 1},
+		"the host is away":         {Scripted{Key: ownKey, away: forever}, fault.HostAway, "(for", []string{toldRun}, 1},
+		"away under a run":         {Scripted{awayRun: forever}, fault.HostAway, "(for", []string{toldKey, toldRun}, 1},
+		"another key":              {Scripted{shows: "another"}, fault.KeyMismatch, "nothing was accepted", []string{toldKey, toldRun}, 1},
+		"another key is let in":    {Scripted{Key: "another", shows: "another"}, fault.KeyMismatch, "nothing was accepted", []string{toldRun}, 1},
+		"away":                     {Scripted{broken: refusal(configmgmt.ErrUnreachable, false)}, fault.ConfigAway, "in its own words", []string{toldKey, toldRun}, 1},
+		"login refused":            {Scripted{broken: refusal(configmgmt.ErrDenied, false)}, fault.ConfigDenied, "in its own words", []string{toldKey, toldRun}, 1},
+		"does not render":          {Scripted{overTest: refusal(configmgmt.ErrRender, true)}, fault.RenderFailed, "in its own words", []string{toldKey, toldRun}, 1},
+		"nothing applies":          {Scripted{overTest: refusal(configmgmt.ErrNothing, true)}, fault.ConfigFailed, "nothing applies", []string{toldKey, toldRun}, 1},
+		"busy for ever":            {Scripted{busy: forever}, fault.Busy, "(for 3", []string{toldKey, toldRun}, 1},
+		"every run is refused":     {Scripted{busyRun: forever}, fault.Busy, "(for 3", []string{toldKey, toldRun}, 1},
+		"every test run is lost":   {Scripted{lostTest: forever}, fault.ConfigLost, "3 test runs", []string{toldKey, toldRun}, 1},
+		"the real run is lost":     {Scripted{lostReal: 1}, fault.ConfigLost, "how far it came", []string{toldKey, toldRun, toldRun}, 2},
+		"a state fails":            {Scripted{failReal: true}, fault.ConfigFailed, "web.nginx: nginx: no such package", []string{toldKey, toldRun, toldRun}, 2},
+		"an answer makes no sense": {Scripted{broken: refusal(configmgmt.ErrMalformed, false)}, fault.Malformed, "malformed", []string{toldKey, toldRun}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &tc.world
+			d.changes = 3
+			if d.shows == "" {
+				d.shows = ownKey
 			}
-			if diff := cmp.Diff(c.did, h.did); diff != "" {
-				t.Errorf("%s, twice %t: what was done (-want +got):\n%s", c.name, twice, diff)
+			a := &Site{Configs: d}
+			first, c, f := walk(t, a, configureCall())
+			if f == nil || f.Code != tc.want || !strings.Contains(f.Message, tc.says) || f.Remedy == "" {
+				t.Fatalf("got %+v, want %s with %q", f, tc.want, tc.says)
 			}
-			if diff := cmp.Diff(c.wrote, s.wrote); diff != "" {
-				t.Errorf("%s, twice %t: writes (-want +got):\n%s", c.name, twice, diff)
+			if strings.Contains(f.Remedy, "BMC") {
+				t.Errorf("remedy %q", f.Remedy)
 			}
+			if f.Code == fault.KeyMismatch && (d.enrolled > 0 || len(d.tests)+len(d.real) > 0) {
+				t.Errorf("accepted: %+v", d)
+			}
+			*d = Scripted{Key: d.Key, shows: ownKey, changes: d.changes, enrolled: d.enrolled, runs: d.runs, tests: d.tests, real: d.real}
+			if d.Key == "another" { // as the remedy says
+				d.Key = ownKey
+			}
+			second, _, f := walk(t, a, *c)
+			if f != nil {
+				t.Fatalf("retry: %v", f)
+			}
+			same(t, "writes", tc.writes, plainly(append(first.writes, second.writes...)))
+			if len(d.real) != tc.real || d.real[tc.real-1].Attempt != 2 || d.enrolled > 1 {
+				t.Errorf("%d real runs, %d keys let in", len(d.real), d.enrolled)
+			}
+		})
+	}
+}
+
+// A key that was let in when the call's answer was lost for good is told by the next attempt.
+func TestAKeyWhoseWriteWasNotTold(t *testing.T) {
+	d := &Scripted{shows: ownKey, changes: 1}
+	a := &Site{Configs: d}
+	c := configureCall()
+	r, err := a.Step(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Handle = r.Again.Handle
+	if _, err := a.Step(t.Context(), c); err != nil || d.Key != ownKey {
+		t.Fatalf("key %q, %v", d.Key, err)
+	}
+	c.Last, c.Handle, c.Attempt = c.Handle, nil, 2
+	got, _, f := walk(t, a, c)
+	if f != nil {
+		t.Fatal(f)
+	}
+	same(t, "writes", []string{toldKey, toldRun}, plainly(got.writes))
+}
+
+func TestConfigureNeedsAProvedSystem(t *testing.T) {
+	for name, is := range map[string]*operation.Installed{
+		"nothing":               nil,
+		"another system":        {Digest: "d2", Fingerprint: ownKey, Proved: configOp},
+		"proved by another":     {Digest: "d1", Fingerprint: ownKey, Proved: "op_OTHER"},
+		"without a fingerprint": {Digest: "d1", Proved: configOp},
+	} {
+		c := configureCall()
+		c.Known.Installed = is
+		d := &Scripted{shows: ownKey}
+		if _, _, f := walk(t, &Site{Configs: d}, c); f == nil || f.Code != fault.Incomplete || d.enrolled > 0 {
+			t.Errorf("%s: %v", name, f)
 		}
 	}
 }
 
-// Every failure parks with its own code, says what was seen, and a retry without it goes on.
-func TestConfigureFails(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		ends []end
-		fail func(*oneHost)
-		mend func(*oneHost)
-		want fault.Code
-		says string
-	}{
-		{"another key", []end{would, changed}, func(h *oneHost) { h.pending = "ccdd" }, func(h *oneHost) { h.pending = "aabb" }, fault.KeyMismatch, "ccdd"},
-		{"no key comes", []end{would, changed}, func(h *oneHost) { h.pending = "" }, func(h *oneHost) { h.pending = "aabb" }, fault.NotEnrolled, "waited for 10m"},
-		{"it does not render", []end{{err: over(configmgmt.ErrRender)}, would, changed}, nil, nil, fault.RenderFailed, "in its own words"},
-		{"nothing applies", []end{{err: over(configmgmt.ErrNothing)}, would, changed}, nil, nil, fault.ConfigFailed, "in its own words"},
-		{"a state fails", []end{would, bad, would, changed}, nil, nil, fault.ConfigFailed, "nginx in web: no such package"},
-		{"the real run is lost", []end{would, lost, would, changed}, nil, nil, fault.ConfigLost, "restarted"},
-		{"every test run is lost", []end{lost, lost, lost, would, changed}, nil, nil, fault.ConfigLost, "restarted"},
-		{"salt-api is away", []end{would, changed}, func(h *oneHost) { h.fail["test"] = []error{failed(configmgmt.ErrUnreachable)} }, nil, fault.ConfigAway, ""},
-		{"an HTML page", []end{would, changed}, func(h *oneHost) { h.fail["Poll"] = []error{failed(configmgmt.ErrMalformed)} }, nil, fault.ConfigAway, ""},
-		{"no permission", []end{would, changed}, func(h *oneHost) { h.fail["test"] = []error{failed(configmgmt.ErrDenied)} }, nil, fault.ConfigDenied, ""},
-		{"a lost minion", []end{would, changed}, func(h *oneHost) { h.fail["Poll"] = slices.Repeat([]error{failed(configmgmt.ErrHostAway)}, 2000) },
-			func(h *oneHost) { h.fail = map[string][]error{} }, fault.HostAway, "waited for 10m"},
-	} {
-		h := newHost(c.ends...)
-		h.pending = "aabb"
-		if c.fail != nil {
-			c.fail(h)
-		}
-		s := configuring(t, h)
-		_, err := s.do(false)
-		f := fault.From(err)
-		if f.Code != c.want || !strings.Contains(f.Message, c.says) || f.Remedy == "" {
-			t.Errorf("%s: %v (%s), want %s with %q", c.name, err, f.Code, c.want, c.says)
-		}
-		if c.want == fault.KeyMismatch && h.accepted != "" {
-			t.Errorf("%s: accepted %s", c.name, h.accepted)
-		}
-		if c.mend != nil {
-			c.mend(h)
-		}
-		s.call.Attempt, s.call.Last = 2, s.call.Handle
-		if done, err := s.do(true); err != nil || !done.Changed {
-			t.Errorf("%s, once more: %+v, %v", c.name, done, err)
-		}
-		if n := h.count("accepted"); n != 1 {
-			t.Errorf("%s: accepted %d times", c.name, n)
-		}
-	}
+func TestConfigSpec(t *testing.T) {
+	want := plan.WantConfigure{System: saltSystem}
+	same(t, "highstate", configmgmt.Spec{Salt: &configmgmt.SaltSpec{Highstate: true}}, configSpec(want))
+	want = plan.WantConfigure{System: plan.System{Driver: "ansible"}, Config: profile.ConfigManagement{Driver: "ansible", Playbook: "site.yml", Vars: map[string]any{"a": 1}}}
+	same(t, "playbook", configmgmt.Spec{Ansible: &configmgmt.AnsibleSpec{Playbook: "site.yml", Vars: map[string]any{"a": 1}}}, configSpec(want))
 }
 
-func TestConfigureNeedsASystem(t *testing.T) {
-	s := configuring(t, newHost(would, changed))
-	s.call.Known.Installed.Proved = oldOp
-	if _, err := s.do(false); fault.From(err).Code != fault.Incomplete || len(s.host.did) > 0 {
-		t.Errorf("got %v, did %v", err, s.host.did)
+// Every way in which the port fails has a code, and a remedy that does not speak of BMCs.
+func TestEveryErrorOfConfigurationManagementHasACode(t *testing.T) {
+	for err, want := range map[error]fault.Code{
+		configmgmt.ErrUnreachable: fault.ConfigAway, configmgmt.ErrServer: fault.ConfigAway, configmgmt.ErrProgram: fault.ConfigAway,
+		configmgmt.ErrCertificate: fault.Untrusted, configmgmt.ErrDenied: fault.ConfigDenied, configmgmt.ErrHostAway: fault.HostAway,
+		configmgmt.ErrNotEnrolled: fault.NotEnrolled, configmgmt.ErrFingerprint: fault.KeyMismatch, configmgmt.ErrRender: fault.RenderFailed,
+		configmgmt.ErrBusy: fault.Busy, configmgmt.ErrNothing: fault.ConfigFailed, configmgmt.ErrMode: fault.ConfigFailed,
+		configmgmt.ErrRejected: fault.Rejected, configmgmt.ErrMalformed: fault.Malformed, configmgmt.ErrTooLarge: fault.Malformed, configmgmt.ErrInvalid: fault.Invalid,
+	} {
+		if f := translate(refusal(err, false)); f.Code != want || strings.Contains(f.Remedy, "BMC") || !errors.Is(f, err) {
+			t.Errorf("%v: %s, %q; want %s", err, f.Code, f.Remedy, want)
+		}
 	}
 }
 
 func TestInstalled(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		change func(*oneHost, *operation.Known)
-		proved bool
-		says   string
+	other, plain := ownSystem(), ownSystem()
+	other.Digest, plain.Fingerprint = "d2", ""
+	colons := strings.ToUpper(ownKey[:2]) + ":" + strings.ToUpper(ownKey[2:])
+	debian := configmgmt.Facts{OS: "debian 12", Kernel: "6.1.0-9"}
+	for name, tc := range map[string]struct {
+		is    *operation.Installed
+		world Scripted
+		says  string
+		code  fault.Code
+		ours  bool
 	}{
-		{"the same", nil, true, "already so: debian 12"},
-		{"nothing is known", func(_ *oneHost, k *operation.Known) { k.Installed = nil }, false, "nothing that Cagenut installed"},
-		{"erased", func(_ *oneHost, k *operation.Known) { k.Installed = &operation.Installed{} }, false, "nothing that Cagenut installed"},
-		{"another system", func(_ *oneHost, k *operation.Known) { k.Installed.Digest = "d0" }, false, "another system"},
-		{"no key", func(_ *oneHost, k *operation.Known) { k.Installed.Fingerprint = "" }, false, "nothing to prove it by"},
-		{"not enrolled", func(h *oneHost, _ *operation.Known) { h.accepted = "" }, false, "not proved"},
-		{"another key", func(h *oneHost, _ *operation.Known) { h.accepted = "ccdd" }, false, "not proved"},
-		{"another system came up", func(h *oneHost, _ *operation.Known) { h.facts.OS = "debian 11" }, false, "debian 11 runs"},
-		{"it is off", func(h *oneHost, _ *operation.Known) {
-			h.fail["Inspect"] = slices.Repeat([]error{failed(configmgmt.ErrHostAway)}, 2000)
-		}, false, "does not answer"},
-		{"it is on its way up", func(h *oneHost, _ *operation.Known) { h.fail["Inspect"] = []error{failed(configmgmt.ErrHostAway)} }, true, "already so"},
+		"nothing known":        {nil, Scripted{}, "nothing that we installed", "", false},
+		"nothing any more":     {&operation.Installed{}, Scripted{}, "nothing that we installed", "", false},
+		"no fingerprint":       {plain, Scripted{}, "nothing that we installed", "", false},
+		"another system":       {other, Scripted{}, "another system is on the machine: debian 12, digest d2", "", false},
+		"the same":             {ownSystem(), Scripted{Key: ownKey, facts: debian}, "already so: debian 12", "", true},
+		"the same, with colon": {ownSystem(), Scripted{Key: colons, facts: debian}, "already so", "", true},
+		"booting":              {ownSystem(), Scripted{Key: ownKey, facts: debian, away: 40}, "already so", "", true},
+		"silent":               {ownSystem(), Scripted{Key: ownKey, facts: debian, away: forever}, "does not answer", "", false},
+		"not enrolled":         {ownSystem(), Scripted{facts: debian}, "not proved: srv-1: scripted: host is not enrolled", "", false},
+		"another key":          {ownSystem(), Scripted{Key: "x", facts: debian}, "not proved: srv-1.example.net is enrolled with the key x", "", false},
+		"another OS":           {ownSystem(), Scripted{Key: ownKey, facts: configmgmt.Facts{OS: "debian 11"}}, `runs "debian 11"`, "", false},
+		"away":                 {ownSystem(), Scripted{Key: ownKey, broken: refusal(configmgmt.ErrUnreachable, false)}, "", fault.ConfigAway, false},
+		"failing":              {ownSystem(), Scripted{Key: ownKey, broken: refusal(configmgmt.ErrServer, false)}, "", fault.ConfigAway, false},
+		"denied":               {ownSystem(), Scripted{Key: ownKey, broken: refusal(configmgmt.ErrDenied, false)}, "", fault.ConfigDenied, false},
 	} {
-		h := newHost()
-		h.accepted = "AA:BB" // the same, written otherwise
-		s := newHosted(t, h, plan.KindInstalled, plan.WantInstalled{System: system})
-		s.call.Known.Installed.Operation, s.call.Known.Installed.Proved = oldOp, oldOp
-		if c.change != nil {
-			c.change(h, &s.call.Known)
-		}
-		done, err := s.do(true)
-		if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		proved := done.Learned != nil && done.Learned.Installed.Is("d1", configOp)
-		if proved != c.proved || !strings.Contains(done.Summary, c.says) || done.Changed || len(h.did) > 0 {
-			t.Errorf("%s: %+v, did %v; want proved %t, and %q", c.name, done, h.did, c.proved, c.says)
-		}
-	}
-	// Where nobody can be asked, nothing is installed anew.
-	h := newHost()
-	h.fail["Enrolled"] = []error{failed(configmgmt.ErrServer)}
-	s := newHosted(t, h, plan.KindInstalled, plan.WantInstalled{System: system})
-	if _, err := s.do(false); fault.From(err).Code != fault.ConfigAway {
-		t.Errorf("salt-api is away: %v", err)
+		t.Run(name, func(t *testing.T) {
+			d := &tc.world
+			c := configCall(plan.KindInstalled, plan.WantInstalled{System: saltSystem})
+			c.Operation, c.Known.Installed = "op_LATER", tc.is
+			got, _, f := walk(t, &Site{Configs: d}, c)
+			if tc.code != "" {
+				if f == nil || f.Code != tc.code {
+					t.Errorf("got %v, want %s", f, tc.code)
+				}
+				return
+			}
+			if f != nil || !strings.Contains(got.done.Summary, tc.says) || got.done.Changed || len(got.writes) > 0 || d.enrolled+d.Revoked+len(d.runs) > 0 {
+				t.Fatalf("got %+v, %v; want %q", got.done, f, tc.says)
+			}
+			if proved := got.done.Learned; (proved != nil) != tc.ours {
+				t.Errorf("learned %+v", proved)
+			} else if tc.ours && (!proved.Installed.Is("d1", "op_LATER") || proved.Installed.Operation != configOp || len(got.evidence) != 1) {
+				t.Errorf("proved %+v", proved.Installed)
+			}
+		})
 	}
 }

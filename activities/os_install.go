@@ -23,12 +23,13 @@ import (
 
 // The phases of os-install beside those of every boot.
 const (
-	phaseForget  = "forget"  // have configuration management forget the key of the system before
 	phaseWrite   = "write"   // the agent writes an image
 	phaseRestart = "restart" // the agent restarts the machine
 	phaseOff     = "off"     // the installer switches the machine off when it is done
 	phaseOn      = "on"      // it is switched on
 	phaseUp      = "up"      // for its first boot
+	phaseForget  = "forget"  // configuration management has a key of the system before
+	phaseBegin   = "begin"   // it has none any more
 )
 
 // osInstall installs the operating system, and sees it come up.
@@ -42,8 +43,8 @@ func (a *Site) osInstall(ctx context.Context, c Call) (Result, error) {
 	}
 	image := want.OS.MethodOrDefault() == profile.WriteImage
 	switch h.Phase {
-	case "", phaseForget:
-		return a.osBegin(ctx, c, want, image, h)
+	case "", phaseForget, phaseBegin:
+		return a.osBegin(ctx, c, want, h, image)
 	case phaseOverride, phaseCycle:
 		return a.bootOver(ctx, c, want.Boot, h)
 	case phaseOff, phaseOn:
@@ -61,7 +62,7 @@ func (a *Site) osInstall(ctx context.Context, c Call) (Result, error) {
 
 // osBegin opens a record for the installer; an image is written by the agent that runs already, or by one
 // that a retry boots. A system whose first boot came after the attempt before had been given up is taken as it is.
-func (a *Site) osBegin(ctx context.Context, c Call, want plan.WantOS, image bool, h bootHandle) (Result, error) {
+func (a *Site) osBegin(ctx context.Context, c Call, want plan.WantOS, h bootHandle, image bool) (Result, error) {
 	s, err := a.Boots.State(ctx, c.Operation, c.Asset.ID, "", 0)
 	if err != nil && !isNotFound(err) {
 		return Result{}, err
@@ -69,47 +70,46 @@ func (a *Site) osBegin(ctx context.Context, c Call, want plan.WantOS, image bool
 	if c.Attempt > 1 && has(s, string(templates.FirstBoot)) {
 		return again(0, bootHandle{Phase: phaseUp, Boot: s.Record.ID, Told: true}, "the machine came up after all")
 	}
-	if r, err := a.forget(ctx, c, want.System, h); r != nil || err != nil {
-		return orZero(r), err
+	if want.System.Driver != "" && h.Phase != phaseBegin {
+		if r, err := a.osForget(ctx, c, want.System, h); r != nil || err != nil {
+			return orZero(r), err
+		}
 	}
-	var r Result
 	switch {
 	case !image:
-		r, err = a.openBoot(ctx, c, operation.ForInstall, 2*c.Step.Deadline(), want.Machine, want.Boot.MAC)
+		return a.openBoot(ctx, c, operation.ForInstall, 2*c.Step.Deadline(), want.Machine, want.Boot.MAC)
 	case c.Attempt > 1:
-		r, err = a.openBoot(ctx, c, operation.ForAgent, agentRecord, want.Machine, want.Boot.MAC)
+		return a.openBoot(ctx, c, operation.ForAgent, agentRecord, want.Machine, want.Boot.MAC)
 	case s.Record.Purpose != operation.ForAgent:
-		err = fault.New(fault.AgentFailed, "no agent runs on %s to write the image", c.Asset.Name)
-	default:
-		r, err = again(0, bootHandle{Phase: phaseWrite, Boot: s.Record.ID, Command: commandID(c, operation.AgentWriteImage)}, "the agent writes the image")
+		return Result{}, fault.New(fault.AgentFailed, "no agent runs on %s to write the image", c.Asset.Name)
 	}
-	if err == nil && h.Phase == phaseForget {
-		r.Again.Writes = append(r.Again.Writes, hostWrite(want.System, "key", "forgotten"))
-	}
-	return r, err
+	return again(0, bootHandle{Phase: phaseWrite, Boot: s.Record.ID, Command: commandID(c, operation.AgentWriteImage)}, "the agent writes the image")
 }
 
-// forget has configuration management forget the key of the system that was there: it would refuse the new
-// one, and Salt's minion gives up when it is refused. When one was accepted, the first call only says so.
-func (a *Site) forget(ctx context.Context, c Call, s plan.System, h bootHandle) (*Result, error) {
-	if s.Driver == "" {
-		return nil, nil
-	}
-	driver, host, err := a.hostOf(c, s)
+// osForget has configuration management forget the key of the system before: a host that shows a new one
+// under its name would be refused. nil: there was none.
+func (a *Site) osForget(ctx context.Context, c Call, s plan.System, h bootHandle) (*Result, error) {
+	d, err := a.Configs.Driver(s.Driver)
 	if err != nil {
 		return nil, err
 	}
+	t := configTarget(c, s)
+	if h.Phase == "" && before[bootHandle](c).Phase == phaseForget { // whose write is not told yet
+		h.Phase = phaseForget
+	}
 	if h.Phase == "" {
-		_, err = driver.Enrolled(ctx, host)
-		if err == nil {
-			r, err := again(0, bootHandle{Phase: phaseForget}, "%s forgets the key of the system that was there", s.Driver)
+		if _, err := d.Enrolled(ctx, t); err == nil { // made durable first, so that the write is told
+			r, err := again(0, bootHandle{Phase: phaseForget}, "%s is to forget the key of the system before", s.Driver)
 			return &r, err
-		}
-		if !errors.Is(err, configmgmt.ErrNotEnrolled) {
+		} else if !errors.Is(err, configmgmt.ErrNotEnrolled) {
 			return nil, err
 		}
 	}
-	return nil, driver.Revoke(ctx, host) // pending keys too
+	if err := d.Revoke(ctx, t); err != nil || h.Phase == "" { // also a key that was never accepted
+		return nil, err
+	}
+	r, err := wrote(bootHandle{Phase: phaseBegin}, []plan.Write{configWrite(s, "key", "forgotten")}, "%s has forgotten the key of the system before", s.Driver)
+	return &r, err
 }
 
 // osImage has the agent write the image, and restart into it.

@@ -30,11 +30,11 @@ type Site struct {
 	// PowerOn tells how long to wait before a host of the rack may be switched on: 0 takes the turn. It
 	// keeps a rack's hosts from drawing their inrush current at once. nil: at once.
 	PowerOn func(rack string) time.Duration
-	// Dial connects to an installed machine, for checks from outside; nil: over the network.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Endpoint completes a plan's BMC address with what the site's configuration says: port and CA.
 	Endpoint func(a asset.Ref, b plan.BMC) bmc.Endpoint
-	Clock    func() time.Time
+	// Dial connects to machines whose pages and ports are checked. nil: as the worker's own network does.
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	Clock func() time.Time
 	// Poll is the pause between two looks at something that changes slowly (power, a task).
 	Poll time.Duration
 	// Faster divides how long hardware may take, so that a test sees in seconds how production gives
@@ -356,4 +356,15 @@ func resume[T any](c Call) (T, error) {
 		return h, fmt.Errorf("step %s/%d: handle: %w", c.Step.Kind, c.Step.Version, err)
 	}
 	return h, nil
+}
+
+// before is the last handle of the attempt before; the zero value where there was none.
+func before[T any](c Call) T {
+	c.Handle = c.Last
+	h, err := resume[T](c)
+	if err != nil { // of another version: it says nothing
+		var none T
+		return none
+	}
+	return h
 }

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,186 +9,248 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cagenut/cagenut/configmgmt"
+	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/netconf"
 	"github.com/cagenut/cagenut/internal/plan"
 	"github.com/cagenut/cagenut/internal/profile"
 )
 
-// validateHandle is where the step is.
-type validateHandle struct {
-	Watch watch `json:"watch,omitzero"`
-}
+const (
+	// checkLook is the pause between two looks at checks that do not hold.
+	checkLook = 10 * time.Second
+	// checkPatience is how long a service may take to start.
+	checkPatience = 5 * time.Minute
+)
 
-// check is one check and what came of it.
-type check struct {
+// checked is one check as it was found.
+type checked struct {
 	Check    string `json:"check"`
 	Expected string `json:"expected"`
 	Seen     string `json:"seen"`
 	OK       bool   `json:"ok"`
+	remedy   string
 }
 
-// validate proves the profile's checks, all of them at each look. What does not hold yet may be on its
-// way: it is looked at again for some minutes.
+// validate holds that the machine does what it is for: it asks the machine, and looks from outside. It
+// changes nothing. What does not hold is looked at again for a while.
 func (a *Site) validate(ctx context.Context, c Call) (Result, error) {
-	want, h, err := begin[plan.WantValidate, validateHandle](c)
+	want, h, err := begin[plan.WantValidate, lookHandle](c)
 	if err != nil {
 		return Result{}, err
 	}
-	if c.Known.Network == nil {
+	k := want.Checks
+	network := c.Known.Network
+	if (k.Network || len(k.TCP) > 0 || len(k.HTTP) > 0) && (network == nil || !network.Address().IsValid()) {
 		return Result{}, fault.New(fault.Incomplete, "the network of %s is not known: the addresses step has derived none", c.Asset.Name)
 	}
-	all, err := a.onHost(ctx, c, want)
-	if errors.Is(err, configmgmt.ErrHostAway) {
-		return a.wait(&h.Watch, &h, "waiting for the host to answer", hostAnswers, err)
+	var found []checked
+	if q, asks := questions(k, network); asks {
+		d, err := a.Configs.Driver(want.System.Driver)
+		if err != nil {
+			return Result{}, err
+		}
+		facts, err := d.Inspect(ctx, configTarget(c, want.System), q)
+		if errors.Is(err, configmgmt.ErrHostAway) {
+			return a.patient(err, checkPatience, &h.Watch, &h)
+		}
+		if err != nil {
+			return Result{}, err
+		}
+		found = onHost(k, network, facts)
 	}
-	if err != nil {
-		return Result{}, err
-	}
-	all = append(all, a.fromOutside(ctx, *c.Known.Network, want.Checks)...)
-	f := fault.New(fault.CheckFailed, "")
-	for _, k := range all {
-		if !k.OK {
-			f.Details = append(f.Details, fault.Item{Subject: k.Check, Expected: k.Expected, Seen: k.Seen})
+	found = append(found, a.fromOutside(ctx, k, want.System.Host, network)...)
+	var bad []fault.Item
+	for _, f := range found {
+		if !f.OK {
+			bad = append(bad, fault.Item{Subject: f.Check, Expected: f.Expected, Seen: f.Seen, Remedy: f.remedy})
 		}
 	}
-	if n := len(f.Details); n > 0 {
-		first := f.Details[0]
-		f.Message = fmt.Sprintf("%d of %d checks of %s do not hold; the first is %s: expected %s, seen %s", n, len(all), c.Asset.Name, first.Subject, first.Expected, first.Seen)
-		return a.wait(&h.Watch, &h, fmt.Sprintf("%d of %d checks hold", len(all)-n, len(all)), hostSettles, f)
+	if len(bad) == 0 {
+		done := &Done{Summary: fmt.Sprintf("%d checks hold", len(found))}
+		done.Evidence, err = proof("checks", "The profile's checks, as they were found", found)
+		return Result{Done: done}, err
 	}
-	done := &Done{Summary: fmt.Sprintf("%d checks hold", len(all))}
-	done.Evidence, err = proof("checks", "The profile's checks, and what was seen", all)
-	return Result{Done: done}, err
+	text := fmt.Sprintf("%d of %d checks do not hold: %s is %s, not %s", len(bad), len(found), bad[0].Subject, bad[0].Seen, bad[0].Expected)
+	if waited := h.Watch.look(string(fault.CheckFailed), a.Clock(), a.patience(configCounts)); waited > a.patience(checkPatience) {
+		f := fault.New(fault.CheckFailed, "%s: %s (for %s)", c.Asset.Name, text, waited.Round(time.Second))
+		f.Details = bad
+		return Result{}, f
+	}
+	return again(a.patience(checkLook), h, "%s; looking again", text)
 }
 
-// onHost makes the checks that are made on the machine, through configuration management.
-func (a *Site) onHost(ctx context.Context, c Call, want plan.WantValidate) ([]check, error) {
-	k, network := want.Checks, *c.Known.Network
+// questions are what the checks ask the machine itself; false: nothing.
+func questions(k profile.Checks, n *netconf.Network) (configmgmt.Questions, bool) {
 	q := configmgmt.Questions{Services: k.Services, Mounts: len(k.Mounts) > 0, Links: k.Network, Clock: k.MaxClockSkewMs > 0}
 	if k.Network {
-		for _, l := range network.Links {
-			for _, gateway := range []netip.Addr{l.Gateway4, l.Gateway6} {
-				if gateway.IsValid() {
-					q.Reach = append(q.Reach, gateway)
-				}
+		q.Reach = gateways(*n)
+	}
+	return q, len(q.Services) > 0 || q.Mounts || q.Links || q.Clock || k.Kernel != ""
+}
+
+func gateways(n netconf.Network) []netip.Addr {
+	var out []netip.Addr
+	for _, l := range n.Links {
+		for _, g := range []netip.Addr{l.Gateway4, l.Gateway6} {
+			if g.IsValid() {
+				out = append(out, g)
 			}
 		}
 	}
-	if len(q.Services) == 0 && !q.Mounts && !q.Links && !q.Clock && k.Kernel == "" {
-		return nil, nil
-	}
-	driver, host, err := a.hostOf(c, want.System)
-	if err != nil {
-		return nil, err
-	}
-	f, err := driver.Inspect(ctx, host, q)
-	if err != nil {
-		return nil, err
-	}
-	return judgeHost(k, network, q, f), nil
+	return out
 }
 
-// judgeHost compares what a host tells with what the profile asks for.
-func judgeHost(k profile.Checks, network netconf.Network, q configmgmt.Questions, f configmgmt.Facts) []check {
-	var out []check
-	is := func(ok bool, name, expected, seen string) { out = append(out, check{name, expected, seen, ok}) }
+// onHost judges what the machine says of itself.
+func onHost(k profile.Checks, n *netconf.Network, f configmgmt.Facts) []checked {
+	var out []checked
+	hold := func(ok bool, check, expected, seen, remedy string) {
+		out = append(out, checked{Check: check, Expected: expected, Seen: seen, OK: ok, remedy: remedy})
+	}
 	for _, s := range k.Services {
-		is(f.Services[s] == configmgmt.Active, "service "+s, configmgmt.Active, f.Services[s])
+		state := cmp.Or(f.Services[s], "not known")
+		hold(state == configmgmt.Active, "service "+s, configmgmt.Active, state, "look at `journalctl -u "+s+"` on the machine")
 	}
 	for _, m := range k.Mounts {
-		expected, seen, ok := "mounted", "not mounted", false
-		if m.Filesystem != "" {
-			expected += ", " + m.Filesystem
-		}
+		expected, seen := cmp.Or(m.Filesystem, "a file system"), "not mounted"
 		if m.MinFreeMiB > 0 {
 			expected += fmt.Sprintf(", at least %d MiB free", m.MinFreeMiB)
 		}
-		if i := slices.IndexFunc(f.Mounts, func(is configmgmt.Mount) bool { return is.Path == m.Path }); i >= 0 {
-			on := f.Mounts[i]
-			seen = fmt.Sprintf("mounted, %s, %d MiB free", on.Filesystem, on.FreeMiB)
-			ok = (m.Filesystem == "" || m.Filesystem == on.Filesystem) && on.FreeMiB >= int64(m.MinFreeMiB)
+		i := slices.IndexFunc(f.Mounts, func(x configmgmt.Mount) bool { return x.Path == m.Path })
+		ok := i >= 0
+		if ok {
+			is := f.Mounts[i]
+			seen = fmt.Sprintf("%s, %d MiB free", is.Filesystem, is.FreeMiB)
+			ok = (m.Filesystem == "" || is.Filesystem == m.Filesystem) && is.FreeMiB >= int64(m.MinFreeMiB)
 		}
-		is(ok, "mount "+m.Path, expected, seen)
+		hold(ok, "mount "+m.Path, expected, seen, "look at `findmnt "+m.Path+"` on the machine, and at the profile's os.layout")
 	}
 	if k.Network {
-		for _, l := range network.Links {
-			expected, seen, ok := judgeLink(l, f.Links)
-			is(ok, "link "+l.Name, expected, seen)
-		}
-		for _, gateway := range q.Reach {
-			is(f.Reached[gateway], "gateway "+gateway.String(), "answers", map[bool]string{true: "answers", false: "no answer"}[f.Reached[gateway]])
+		out = append(out, links(*n, f.Links)...)
+		for _, g := range gateways(*n) {
+			hold(f.Reached[g], "gateway "+g.String(), "answers", answers(f.Reached[g]), "look at the cable, the switch port's VLAN and the router")
 		}
 	}
 	if limit := time.Duration(k.MaxClockSkewMs) * time.Millisecond; limit > 0 {
-		// The true difference is somewhere within: only when all of it is inside, it holds.
-		is(f.Clock.Skew.Abs()+f.Clock.Within <= limit, "clock", "at most "+limit.String()+" off",
-			fmt.Sprintf("%s off, known to %s", f.Clock.Skew.Abs().Round(time.Millisecond), f.Clock.Within.Round(time.Millisecond)))
+		// What asking took may hide so much: only a clock that is good in the worst case is good.
+		skew, within := f.Clock.Skew, f.Clock.Within
+		remedy := "look at `timedatectl` on the machine, and at its time servers"
+		if skew.Abs() <= limit {
+			remedy = "asking takes too long to tell: look at the load of configuration management and the network to it"
+		}
+		hold(!f.Clock.Host.IsZero() && skew.Abs()+within <= limit, "clock", fmt.Sprintf("at most %s off", limit),
+			fmt.Sprintf("%s off, give or take %s", skew.Round(time.Millisecond), within.Round(time.Millisecond)), remedy)
 	}
 	if k.Kernel != "" {
-		is(strings.HasPrefix(f.Kernel, k.Kernel), "kernel", k.Kernel+"...", f.Kernel)
+		hold(strings.HasPrefix(f.Kernel, k.Kernel), "kernel", k.Kernel+"...", f.Kernel, "install that kernel and boot it")
 	}
 	return out
 }
 
-// judgeLink finds a link on the host, a port by its MAC and any other by its name, and compares it.
-func judgeLink(want netconf.Link, links []configmgmt.Link) (expected, seen string, ok bool) {
-	expected = "up"
-	if len(want.Addresses) > 0 {
-		expected += " with " + listed(want.Addresses)
+func answers(ok bool) string { return map[bool]string{true: "answers", false: "does not answer"}[ok] }
+
+// links judges every link of the machine's network. A port is found by its MAC address, for the kernel calls
+// it what it likes, a bond and a VLAN by name. The ports of a bond are counted: they show its MAC address.
+func links(n netconf.Network, seen []configmgmt.Link) []checked {
+	var out []checked
+	named := func(l configmgmt.Link) bool { // a bond or VLAN of ours, which shows the MAC address of its port
+		is, ok := n.Link(l.Name)
+		return ok && is.Kind != netconf.Ethernet
 	}
-	seen = "no such link"
-	for _, l := range links {
-		is := l.Name == want.Name
-		if want.Kind == netconf.Ethernet { // a bond has the MAC of a member, and speaks for it
-			is = strings.EqualFold(l.MAC, want.MAC)
-		}
-		if !is {
+	for _, l := range n.Links {
+		if l.Kind == netconf.Ethernet && slices.ContainsFunc(n.Links, func(b netconf.Link) bool { return slices.Contains(b.Members, l.Name) }) {
 			continue
 		}
-		seen = map[bool]string{true: "up", false: "down"}[l.Up]
-		if len(l.Addresses) > 0 {
-			seen += " with " + listed(l.Addresses)
+		i := slices.IndexFunc(seen, func(s configmgmt.Link) bool {
+			if l.Kind == netconf.Ethernet {
+				return !named(s) && sameMAC(s.MAC, l.MAC)
+			}
+			return s.Name == l.Name
+		})
+		expected, is := []string{"up"}, "not there"
+		for _, p := range l.Addresses {
+			expected = append(expected, p.String())
 		}
-		if l.Up && !slices.ContainsFunc(want.Addresses, func(a netip.Prefix) bool { return !slices.Contains(l.Addresses, a) }) {
-			return expected, seen, true
+		ok := i >= 0
+		if ok {
+			s := seen[i]
+			state := map[bool]string{true: "up", false: "down"}[s.Up]
+			ok = s.Up
+			for _, p := range l.Addresses {
+				ok = ok && slices.Contains(s.Addresses, p)
+			}
+			for _, p := range s.Addresses {
+				state += ", " + p.String()
+			}
+			is = state
 		}
-	}
-	return expected, seen, false
-}
-
-func listed(addresses []netip.Prefix) string {
-	out := make([]string, len(addresses))
-	for i, a := range addresses {
-		out[i] = a.String()
-	}
-	return strings.Join(out, ", ")
-}
-
-// fromOutside makes the checks that any neighbour of the machine could make.
-func (a *Site) fromOutside(ctx context.Context, network netconf.Network, k profile.Checks) []check {
-	var out []check
-	for _, t := range k.TCP {
-		err := a.tryTCP(ctx, network.Address(), t.Port)
-		out = append(out, probed("TCP port "+strconv.Itoa(t.Port), "accepts connections", err))
-	}
-	for _, t := range k.HTTP {
-		err := a.tryHTTP(ctx, network, t)
-		expected := "status " + strconv.Itoa(statusOf(t))
-		if t.Contains != "" {
-			expected += fmt.Sprintf(", with %q", t.Contains)
+		if l.Kind == netconf.Bond {
+			up := portsUp(n, l, seen, i, named)
+			expected = append(expected, fmt.Sprintf("%d ports up", len(l.Members)))
+			is, ok = is+fmt.Sprintf(", %d ports up", up), ok && up >= len(l.Members)
 		}
-		out = append(out, probed("HTTP "+t.URL, expected, err))
+		out = append(out, checked{Check: "link " + l.Name, Expected: strings.Join(expected, ", "), Seen: is, OK: ok,
+			remedy: "look at `ip address` on the machine, the cables and the switch ports"})
 	}
 	return out
 }
 
-func probed(name, expected string, err error) check {
-	if err != nil {
-		return check{name, expected, err.Error(), false}
+// portsUp counts the ports of a bond, which is seen[at], that are up.
+func portsUp(n netconf.Network, bond netconf.Link, seen []configmgmt.Link, at int, named func(configmgmt.Link) bool) int {
+	var macs []string
+	if at >= 0 {
+		macs = append(macs, seen[at].MAC)
 	}
-	return check{name, expected, expected, true}
+	for _, name := range bond.Members {
+		if m, ok := n.Link(name); ok {
+			macs = append(macs, m.MAC)
+		}
+	}
+	up := 0
+	for _, s := range seen {
+		if s.Up && !named(s) && slices.ContainsFunc(macs, func(mac string) bool { return sameMAC(mac, s.MAC) }) {
+			up++
+		}
+	}
+	return up
+}
+
+func sameMAC(x, y string) bool {
+	x, okX := asset.NormalMAC(x)
+	y, okY := asset.NormalMAC(y)
+	return okX && okY && x == y
+}
+
+// fromOutside looks at the machine's ports and pages, all at once: each may take its time to be silent.
+func (a *Site) fromOutside(ctx context.Context, k profile.Checks, name string, n *netconf.Network) []checked {
+	out := make([]checked, len(k.TCP)+len(k.HTTP))
+	if len(out) == 0 {
+		return nil
+	}
+	p := prober{dial: a.Dial, address: n.Address()}
+	var wait sync.WaitGroup
+	for i, t := range k.TCP {
+		wait.Go(func() {
+			seen, ok := p.tcp(ctx, t.Port)
+			out[i] = checked{Check: "TCP port " + strconv.Itoa(t.Port), Expected: "accepts connections", Seen: seen, OK: ok,
+				remedy: "look at `ss -lnt` and the firewall on the machine"}
+		})
+	}
+	for i, h := range k.HTTP {
+		wait.Go(func() {
+			seen, ok := p.http(ctx, h.For(name, p.address), cmp.Or(h.Status, 200), h.Contains)
+			expected := strconv.Itoa(cmp.Or(h.Status, 200))
+			if h.Contains != "" {
+				expected += fmt.Sprintf(", with %q", h.Contains)
+			}
+			out[len(k.TCP)+i] = checked{Check: "page " + h.For(name, p.address), Expected: expected, Seen: seen, OK: ok,
+				remedy: "look at the service's log on the machine"}
+		})
+	}
+	wait.Wait()
+	return out
 }

@@ -2,10 +2,9 @@
 # Installs what `make e2e` needs from Debian, and only what is missing. Python environments are
 # made by the tests that use them, in the cache.
 set -euo pipefail
-packages=(chromium docker-compose fonts-inter fonts-liberation2 gcc git libc6-dev libpq-dev make openipmi ipmitool openssh-client openssh-server openssl postgresql redis-server xz-utils)
+packages=(chromium docker-compose fonts-inter fonts-liberation2 gcc git iproute2 iputils-ping libc6-dev libpq-dev make openipmi ipmitool openssh-client openssh-server openssl postgresql redis-server xz-utils)
 # The formats' own checkers, for what machines install from (test/e2e/templates).
 packages+=(cloud-init dash debconf ifupdown netplan.io shellcheck)
-packages+=(iproute2 iputils-ping) # what Salt and Ansible ask hosts with
 missing=()
 for p in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")

@@ -96,8 +96,8 @@ func (in *install) os(s system) plan.Step {
 		content = what + ", SHA-256 " + s.image.SHA256
 	}
 	step.Writes = append(step.Writes, in.onHost("root disk", "content", content))
-	if s.Driver != "" {
-		step.Writes = append(step.Writes, in.onConfig(s, "key", "forgotten: the new system has another"))
+	if s.Driver != "" { // a host with a new key is not let in under a name whose old key is accepted
+		step.Writes = append(step.Writes, inConfig(s, "key", "forgotten, before the install"))
 	}
 	if len(os.SSHKeys) > 0 {
 		step.Writes = append(step.Writes, in.onHost("system", "ssh keys of root", strings.Join(os.SSHKeys, ", ")))
@@ -117,16 +117,8 @@ func (in *install) configure(s system) plan.Step {
 		Want: plan.Encode(plan.WantConfigure{System: s.System, Config: c}), Writes: []plan.Write{},
 		Evidence: []string{"configure"},
 	}
-	what := "states " + strings.Join(c.States, ", ")
-	switch {
-	case c.Driver == "ansible":
-		what = "playbook " + c.Playbook
-	case len(c.States) == 0:
-		what = "the highstate"
-	}
-	step.Writes = append(step.Writes,
-		in.onConfig(s, "key", "accepted, if it is the one that the machine phoned home"),
-		in.onConfig(s, "configuration", what+", after a test run"))
+	step.Writes = append(step.Writes, inConfig(s, "key", "accepted, if it is the one that the machine phoned home"),
+		inConfig(s, "configuration", c.Applied()+", after a test run"))
 	return in.leave(step, c.IsZero(), "the profile names no configuration management")
 }
 
@@ -195,8 +187,8 @@ func (in *install) onHost(object, field, after string) plan.Write {
 	return plan.Write{System: "host", Object: object, Field: field, Before: plan.Unknown, After: after}
 }
 
-// onConfig is a write to what configuration management has of the machine, or to the machine through it.
-func (in *install) onConfig(s system, field, after string) plan.Write {
+// inConfig is a write to what configuration management has of the machine, or makes of it.
+func inConfig(s system, field, after string) plan.Write {
 	return plan.Write{System: s.Driver, Object: "host " + s.Host, Field: field, Before: plan.Unknown, After: after}
 }
 

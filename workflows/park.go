@@ -38,6 +38,7 @@ func (r *run) decide(ctx workflow.Context) verdict {
 var blind = []fault.Code{
 	fault.SiteAway, fault.WorkerLost, fault.Unreachable, fault.OutsidePrefixes, fault.PinChanged, fault.Untrusted,
 	fault.IdentityMismatch, fault.BadCredentials, fault.NoSecret, fault.UnknownStep, fault.Drift,
+	fault.ConfigAway, fault.ConfigDenied, fault.RenderFailed, // nothing was asked of the machine
 }
 
 // diagnose adds what the BMC tells of the failure (the event log's tail, the boot progress) to the

@@ -153,30 +153,76 @@ func (d *Driver) find(name string) (string, error) {
 	return "", fmt.Errorf("no program %s in %s", name, d.o.Path)
 }
 
-// env is the environment of child processes.
-func (d *Driver) env() []string {
-	return []string{"PATH=" + d.o.Path, "LANG=C.UTF-8", "HOME=" + d.o.Dir}
-}
-
 // command runs a program to its end and gives its output and its exit code.
 func (d *Driver) command(ctx context.Context, name string, args ...string) (out, errs string, code int, err error) {
+	o, errs, code, err := d.pipe(ctx, "", name, args...)
+	if o != nil {
+		out = o.String()
+	}
+	return out, errs, code, err
+}
+
+// pipe is command with an input.
+func (d *Driver) pipe(ctx context.Context, in, name string, args ...string) (out *output, errs string, code int, err error) {
 	path, err := d.find(name)
 	if err != nil {
-		return "", "", 0, err
+		return nil, "", 0, err
 	}
 	cmd := exec.CommandContext(ctx, path, args...)
-	var o, e bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.Env = &o, &e, d.env()
+	out, e := new(output), new(output)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = strings.NewReader(in), out, e, []string{"PATH=" + d.o.Path, "LANG=C.UTF-8", "HOME=" + d.o.Dir}
 	cmd.WaitDelay = time.Second // a grandchild may hold the pipe
 	err = cmd.Run()
 	var exit *exec.ExitError
-	if ctx.Err() == nil && errors.As(err, &exit) {
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case out.full || e.full:
+		err = fmt.Errorf("%s: %w", name, errTooLarge)
+	case errors.As(err, &exit):
 		err = nil
 	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+	return out, e.String(), cmd.ProcessState.ExitCode(), err
+}
+
+const maxPrinted = 1 << 20 // bytes of a program
+
+var errTooLarge = fmt.Errorf("more than %d MiB of output", maxPrinted>>20)
+
+// output keeps what a program prints, and when each part of it came.
+type output struct {
+	text  bytes.Buffer
+	parts []part
+	full  bool
+}
+
+// part is what came at a time, up to an end.
+type part struct {
+	at  time.Time
+	end int
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	if o.full = o.full || o.text.Len()+len(p) > maxPrinted; o.full {
+		return 0, errTooLarge
 	}
-	return o.String(), e.String(), cmd.ProcessState.ExitCode(), err
+	n, err := o.text.Write(p)
+	o.parts = append(o.parts, part{time.Now(), o.text.Len()})
+	return n, err
+}
+
+func (o *output) String() string { return o.text.String() }
+
+// at tells when a text came; the zero time when it did not.
+func (o *output) at(text string) time.Time {
+	if i := strings.Index(o.String(), text); i >= 0 {
+		for _, p := range o.parts {
+			if p.end > i {
+				return p.at
+			}
+		}
+	}
+	return time.Time{}
 }
 
 // Ping looks for the programs, the project and the key.

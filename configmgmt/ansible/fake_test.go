@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -31,11 +33,8 @@ for a in "$@"; do case $a in UserKnownHostsFile=*) known=${a#*=} ;; esac; done
 [ "$(cut -d' ' -f3 "$known")" = "$(cut -d' ' -f3 %W%/hostkey)" ] || { echo "Host key verification failed." >&2; exit 255; }
 while [ "$1" != -- ]; do shift; done
 shift 2
-eval "$*"
+PATH=%W%/host:$PATH exec "$@"
 `,
-	"ip":   "#!/bin/sh\necho '2: eth0    inet 192.0.2.2/24 brd 192.0.2.255 scope global eth0'\n",
-	"ping": "#!/bin/sh\n[ \"$5\" = 127.0.0.1 ]\n",
-
 	"ansible-runner": `#!/bin/bash
 [ "$1" = --version ] && { echo 2.4.3; exit; }
 set -eu
@@ -66,6 +65,34 @@ end 0
 `,
 }
 
+// hosts are programs on the host, which is this machine but for them.
+var hosts = map[string]string{
+	"ip": `#!/bin/sh
+case "$2" in
+link) echo '1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 \    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00'
+  echo '2: eth0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 \    link/ether 02:00:00:00:65:01 brd ff:ff:ff:ff:ff:ff' ;;
+addr) echo '1: lo    inet 127.0.0.1/8 scope host lo\       valid_lft forever'
+  echo '2: eth0    inet 192.0.2.7/25 brd 192.0.2.127 scope global eth0\       valid_lft forever' ;;
+esac
+`,
+	"ping":      "#!/bin/sh\n[ \"$5\" = 127.0.0.1 ]\n",
+	"systemctl": "#!/bin/sh\n[ \"$3\" = ssh.service ] && echo active || echo inactive\n",
+	"service":   "#!/bin/sh\ncat\n[ \"$1\" = ssh ]\n", // it reads its input, as some scripts do
+}
+
+// facts are what the host says of itself.
+func facts(t *testing.T) configmgmt.Facts {
+	t.Helper()
+	system, err := exec.CommandContext(t.Context(), "sh", "-c", `. /etc/os-release && echo $ID $VERSION_ID && uname -r`).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := strings.Split(string(system), "\n")
+	return configmgmt.Facts{OS: said[0], Kernel: said[1], Services: map[string]string{"ssh.service": configmgmt.Active},
+		Links:   []configmgmt.Link{{Name: "eth0", MAC: "02:00:00:00:65:01", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/25")}}},
+		Reached: map[netip.Addr]bool{netip.MustParseAddr("127.0.0.1"): true, netip.MustParseAddr("2001:db8::1"): false}}
+}
+
 // world is a host with the programs that reach it.
 type world struct {
 	dir     string
@@ -78,6 +105,9 @@ func start(t *testing.T) *world {
 	w := &world{dir: t.TempDir()}
 	for name, text := range programs {
 		w.write(t, "bin/"+name, strings.ReplaceAll(text, "%W%", w.dir))
+	}
+	for name, text := range hosts {
+		w.write(t, "host/"+name, text)
 	}
 	w.write(t, "project/site.yml", "")
 	w.write(t, "key", "")
@@ -201,7 +231,7 @@ func (w *world) spec(k configmgmttest.Kind) configmgmt.Spec {
 // TestConformanceOnFakes runs the suite on programs of our own; the real ones are in test/e2e.
 func TestConformanceOnFakes(t *testing.T) {
 	w := start(t)
-	configmgmttest.Run(t, configmgmttest.Harness{Open: w.open, Host: w, Spec: w.spec, Lose: w.kill, Within: 20 * time.Second})
+	configmgmttest.Run(t, configmgmttest.Harness{Open: w.open, Host: w, Spec: w.spec, Facts: facts, Lose: w.kill, Within: 20 * time.Second})
 }
 
 // enrolled gives a world whose host is enrolled.

@@ -79,16 +79,19 @@ func (d *Driver) pinned(name string) (string, error) {
 	return fingerprint(f[2]), nil
 }
 
-// enrolled is nil when a name has a pin.
-func (d *Driver) enrolled(op, name string) error {
-	pin, err := d.pinned(name)
+// enrolled gives the fingerprint of a target's pin.
+func (d *Driver) enrolled(op string, t configmgmt.Target) (string, error) {
+	if err := t.Check(op); err != nil {
+		return "", err
+	}
+	pin, err := d.pinned(t.Name)
 	if err != nil {
-		return program(op, name, err)
+		return "", program(op, t.Name, err)
 	}
 	if pin == "" {
-		return &configmgmt.Error{Kind: configmgmt.ErrNotEnrolled, Op: op, Host: name, Detail: "its SSH host key was not enrolled on this worker"}
+		return "", &configmgmt.Error{Kind: configmgmt.ErrNotEnrolled, Op: op, Host: t.Name, Detail: "its SSH host key was not enrolled on this worker"}
 	}
-	return nil
+	return pin, nil
 }
 
 // Enroll pins the SSH host key of a target if it is the one that the host phoned home.
@@ -168,17 +171,37 @@ func (d *Driver) Revoke(_ context.Context, t configmgmt.Target) error {
 
 // Reach logs in over SSH and does nothing there.
 func (d *Driver) Reach(ctx context.Context, t configmgmt.Target) error {
-	const op = "reach over SSH"
-	if err := t.Check(op); err != nil {
-		return err
-	}
-	if err := d.enrolled(op, t.Name); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	_, err := d.ssh(ctx, op, t, "true")
+	_, err := d.ssh(ctx, "reach over SSH", t, "", "true")
 	return err
+}
+
+// sshFailed is the exit code of ssh itself; any other is that of what it ran.
+const sshFailed = 255
+
+// ssh runs a command on a target that is enrolled, with an input, and gives what it printed.
+func (d *Driver) ssh(ctx context.Context, op string, t configmgmt.Target, in string, command ...string) (*output, error) {
+	if _, err := d.enrolled(op, t); err != nil {
+		return nil, err
+	}
+	host, port, err := address(op, t)
+	if err != nil {
+		return nil, err
+	}
+	args := append(d.sshArgs(t.Name), "-i", d.o.KeyFile, "-p", port, "-l", d.o.User, "--", host)
+	out, errs, code, err := d.pipe(ctx, in, "ssh", append(args, command...)...)
+	switch {
+	case ctx.Err() != nil:
+		return nil, &configmgmt.Error{Kind: configmgmt.ErrHostAway, Op: op, Host: t.Name, Err: err}
+	case errors.Is(err, errTooLarge):
+		return nil, &configmgmt.Error{Kind: configmgmt.ErrTooLarge, Op: op, Host: t.Name, Err: err}
+	case err != nil:
+		return nil, program(op, t.Name, err)
+	case code != 0:
+		return nil, &configmgmt.Error{Kind: refusedBy(errs), Op: op, Host: t.Name, Status: code, Detail: configmgmt.Words(errs)}
+	}
+	return out, nil
 }
 
 // refusedBy tells why ssh did not get in, by its own words: it has one exit code for everything.

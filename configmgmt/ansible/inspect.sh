@@ -1,49 +1,61 @@
-# Answers questions about the host that it runs on, and changes nothing: mounts, links, service:UNIT, reach:ADDRESS.
-LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
-export LC_ALL PATH
+# What a host tells of itself. It is sent to a shell over SSH, with one line for each question behind it,
+# and answers in lines: a word, then values. It changes nothing.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+LC_ALL=C
+export PATH LC_ALL
 
-needs() {
-  command -v "$1" >/dev/null 2>&1 && return
-  printf '== missing\n%s\n' "$1"
-  exit 0
-}
+cannot() { printf 'cannot %s\n' "$*"; }
+
+clock() { printf 'clock %s\n' "$(date +%s.%N)"; }
 
 # shellcheck disable=SC1091 # the host's own
-printf '== os\n%s\n' "$(. /etc/os-release && printf '%s %s' "$ID" "${VERSION_ID:-}")"
-printf '== kernel\n%s\n' "$(uname -r)"
-for question; do
-  what=${question#*:}
-  case $question in
-  mounts)
-    printf '== mounts\n'
-    cat /proc/mounts
-    printf '== df\n'
-    df -P -k 2>/dev/null
-    ;;
-  links)
-    needs ip
-    printf '== links\n'
-    for link in /sys/class/net/*; do
-      [ ! -r "$link/flags" ] || printf '%s %s %s\n' "${link##*/}" "$(cat "$link/flags")" "$(cat "$link/address")"
-    done
-    printf '== addresses\n'
-    ip -o addr show
-    ;;
-  service:*)
-    printf '== %s\n' "$question"
-    if [ -d /run/systemd/system ]; then
-      systemctl is-active -- "$what" || :
-    elif service "${what%.service}" status >/dev/null 2>&1; then
-      echo active
-    else
-      echo 'not running'
-    fi
-    ;;
-  reach:*)
-    needs ping
-    printf '== %s\n' "$question"
-    if ping -c 1 -W 2 "$what" >/dev/null 2>&1; then echo yes; else echo no; fi
-    ;;
+system() {
+  if [ -r /etc/os-release ]; then
+    (. /etc/os-release && printf 'os %s %s\n' "$ID" "${VERSION_ID:-}")
+  else
+    cannot 'read /etc/os-release'
+  fi
+  printf 'kernel %s\n' "$(uname -r)"
+}
+
+# service NUMBER NAME
+service_() {
+  if [ -d /run/systemd/system ]; then
+    printf 'service %s %s\n' "$1" "$(systemctl is-active -- "$2")"
+  elif ! command -v service >/dev/null; then
+    cannot "tell whether $2 runs: neither systemd nor the program service is there"
+  elif service "${2%.service}" status >/dev/null 2>&1; then
+    printf 'service %s active\n' "$1"
+  else
+    printf 'service %s not active\n' "$1"
+  fi
+}
+
+# What has no size, such as /proc, is left out, and what this account may not see.
+mounts() {
+  while read -r _ path type _; do
+    size=$(stat -f -c '%b %a %S' "$(printf '%b' "$path")" 2>/dev/null) && [ "${size%% *}" != 0 ] &&
+      printf 'mount %s %s %s\n' "$type" "${size#* }" "$path"
+  done </proc/self/mounts
+}
+
+links() {
+  if command -v ip >/dev/null; then
+    ip -o link | sed 's/^/link /'
+    ip -o addr | sed 's/^/addr /'
+  else
+    cannot 'list network links: install iproute2'
+  fi
+}
+
+# reach ADDRESS: one answer of three is enough. Code 1 is silence, 2 is that nothing could be sent.
+reach() {
+  words=$(ping -c 3 -W 2 "$1" 2>&1)
+  code=$?
+  case "$code $words" in
+  0\ *) printf 'reach %s yes\n' "$1" ;;
+  2\ *'not permitted'*) cannot "ping $1: this account may not; set become, or net.ipv4.ping_group_range on the host" ;;
+  [12]\ *) printf 'reach %s no\n' "$1" ;;
+  *) cannot "ping $1: install iputils-ping" ;;
   esac
-done
-printf '== end\n'
+}

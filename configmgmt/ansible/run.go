@@ -56,7 +56,7 @@ func (d *Driver) submit(ctx context.Context, r configmgmt.Request, test bool) (c
 		h.Found = true
 		return h, nil
 	}
-	if err := d.enrolled(op, r.Target.Name); err != nil {
+	if _, err := d.enrolled(op, r.Target); err != nil {
 		return configmgmt.Handle{}, err
 	}
 	if err := d.free(op, r.Target.Name); err != nil {

@@ -2,63 +2,99 @@ package configmgmttest
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cagenut/cagenut/configmgmt"
 )
 
-// everything is every question; nobody has a service of that name.
-var everything = configmgmt.Questions{Services: []string{"cagenut-no-such.service"}, Mounts: true, Links: true, Clock: true,
-	Reach: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}
+// nothingElse is what the host does not run: no system has a service of that name.
+const nothingElse = "cagenut-nothing-of-that-name.service"
 
-// inspect asks an enrolled host.
-func (s *suite) inspect(t *testing.T) {
+// ask asks the host until it answers: one that is busy may be away for a moment.
+func (s *suite) ask(t *testing.T, q configmgmt.Questions) configmgmt.Facts {
+	t.Helper()
 	var f configmgmt.Facts
 	s.until(t, "the host's facts", func() (err error) {
-		f, err = s.driver.Inspect(t.Context(), s.target, everything)
-		if err != nil && !errors.Is(err, configmgmt.ErrHostAway) {
+		if f, err = s.driver.Inspect(t.Context(), s.target, q); err != nil && !errors.Is(err, configmgmt.ErrHostAway) {
 			t.Fatal(err)
 		}
 		return err
 	})
-	if id, version, _ := strings.Cut(f.OS, " "); id == "" || id != strings.ToLower(id) || version == "" {
-		t.Errorf("system %q, want ID and VERSION_ID", f.OS)
-	}
-	if f.Kernel == "" {
-		t.Error("no kernel")
-	}
-	if state := f.Services[everything.Services[0]]; state == "" || state == configmgmt.Active {
-		t.Errorf("a service that is not there is %q", state)
-	}
-	if !slices.ContainsFunc(f.Mounts, func(m configmgmt.Mount) bool { return m.Path == "/" && m.Filesystem != "" && m.FreeMiB > 0 }) {
-		t.Errorf("mounts %+v, want one of / with its file system and room", f.Mounts)
-	}
-	if len(f.Links) == 0 || slices.ContainsFunc(f.Links, func(l configmgmt.Link) bool { return l.Name == "lo" || l.MAC != strings.ToLower(l.MAC) }) {
-		t.Errorf("links %+v, want some, without the loopback, with MACs in small letters", f.Links)
-	}
-	if !f.Reached[everything.Reach[0]] {
-		t.Errorf("the host does not reach itself: %v", f.Reached)
-	}
-	if c := f.Clock; c.Within <= 0 || c.Host.IsZero() || c.Skew.Abs() > c.Within+5*time.Second {
-		t.Errorf("clock %+v, want ours", c)
-	}
-	if f, err := s.driver.Inspect(t.Context(), s.target, configmgmt.Questions{}); err != nil || f.OS == "" || f.Services != nil || f.Mounts != nil || f.Links != nil || f.Reached != nil || !f.Clock.Host.IsZero() {
-		t.Errorf("without questions: %+v, %v; want system and kernel alone", f, err)
-	}
+	return f
 }
 
-// enrolled holds what Enroll and Revoke say.
-func (s *suite) enrolled(t *testing.T) {
-	fingerprint, err := s.driver.Enrolled(t.Context(), s.target)
-	if err != nil {
-		t.Fatal(err)
+func (s *suite) inspect(t *testing.T) {
+	want := s.Facts(t)
+	q := configmgmt.Questions{Services: append(slices.Sorted(maps.Keys(want.Services)), nothingElse), Mounts: true, Links: true, Clock: true,
+		Reach: slices.SortedFunc(maps.Keys(want.Reached), netip.Addr.Compare)}
+	got := s.ask(t, q)
+
+	if got.OS != want.OS || got.Kernel != want.Kernel {
+		t.Errorf("system %q, kernel %q; want %q, %q", got.OS, got.Kernel, want.OS, want.Kernel)
 	}
-	if err := s.driver.Enroll(t.Context(), s.target, fingerprint); err != nil {
-		t.Errorf("what is enrolled cannot be enrolled: %v", err)
+	if is, told := got.Services[nothingElse]; !told || is == configmgmt.Active || is == "" {
+		t.Errorf("a service that is not there is %q, told %t; want any word but %q", is, told, configmgmt.Active)
 	}
-	_ = kind(t, s.driver.Enroll(t.Context(), s.target, other(fingerprint)), configmgmt.ErrFingerprint)
+	delete(got.Services, nothingElse)
+	if diff := cmp.Diff(want.Services, got.Services, cmp.FilterValues(func(a, b map[string]string) bool { return len(a)+len(b) == 0 }, cmp.Ignore())); diff != "" {
+		t.Errorf("services (-want +got):\n%s", diff)
+	}
+	for _, m := range want.Mounts {
+		i := slices.IndexFunc(got.Mounts, func(o configmgmt.Mount) bool { return o.Path == m.Path })
+		if i < 0 || got.Mounts[i].Filesystem != m.Filesystem {
+			t.Errorf("mounts %+v, want %+v among them", got.Mounts, m)
+		} else if free := got.Mounts[i].FreeMiB; free < m.FreeMiB*9/10-100 || free > m.FreeMiB*11/10+100 { // others write, too
+			t.Errorf("%s has %d MiB free, want about %d", m.Path, free, m.FreeMiB)
+		}
+	}
+	if diff := cmp.Diff(sorted(want.Links), sorted(got.Links), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("links (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Reached, got.Reached); diff != "" {
+		t.Errorf("reached (-want +got):\n%s", diff)
+	}
+	if c := got.Clock; c.Host.IsZero() || c.Within <= 0 || c.Skew.Abs() > c.Within+2*time.Second {
+		t.Errorf("clock %+v, want one beside ours", c)
+	}
+
+	// What is not asked for is not told.
+	if diff := cmp.Diff(configmgmt.Facts{OS: want.OS, Kernel: want.Kernel}, s.ask(t, configmgmt.Questions{})); diff != "" {
+		t.Errorf("facts without a question (-want +got):\n%s", diff)
+	}
+	_, err := s.driver.Inspect(t.Context(), configmgmt.Target{Name: "*"}, q)
+	_ = kind(t, err, configmgmt.ErrInvalid)
+}
+
+// sorted brings links and their addresses into one order, without what each link makes for itself.
+func sorted(links []configmgmt.Link) []configmgmt.Link {
+	out := slices.SortedFunc(slices.Values(links), func(a, b configmgmt.Link) int { return strings.Compare(a.Name, b.Name) })
+	for i := range out {
+		own := slices.DeleteFunc(slices.Clone(out[i].Addresses), func(p netip.Prefix) bool { return p.Addr().IsLinkLocalUnicast() })
+		out[i].Addresses = slices.SortedFunc(slices.Values(own), func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
+	}
+	return out
+}
+
+// isEnrolled checks with which fingerprint the host is enrolled; "" means that it is not.
+func (s *suite) isEnrolled(t *testing.T, want string) {
+	t.Helper()
+	got, err := s.driver.Enrolled(t.Context(), s.target)
+	if want == "" {
+		_ = kind(t, err, configmgmt.ErrNotEnrolled)
+		return
+	}
+	if err != nil || plain.Replace(got) != plain.Replace(want) {
+		t.Errorf("enrolled with %q, %v; want %q", got, err, want)
+	}
+	// It is in the form that is taken.
+	if err := s.driver.Enroll(t.Context(), s.target, got); err != nil {
+		t.Errorf("enroll with what Enrolled gave: %v", err)
+	}
 }

@@ -213,7 +213,7 @@ func (s *suite) lost(t *testing.T) {
 func (s *suite) hostAway(t *testing.T) {
 	s.Host.Stop(t)
 	_ = kind(t, s.driver.Reach(t.Context(), s.target), configmgmt.ErrHostAway)
-	_, err := s.driver.Inspect(t.Context(), s.target, everything)
+	_, err := s.driver.Inspect(t.Context(), s.target, configmgmt.Questions{})
 	_ = kind(t, err, configmgmt.ErrHostAway)
 	h, err := s.driver.Apply(t.Context(), s.request(t, Clean, 1))
 	if err == nil {

@@ -3,6 +3,7 @@ package salt_test
 import (
 	"fmt"
 	"net/http/httptest"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,10 +25,27 @@ var files = map[string]saltsim.SLS{
 	"slow":    {Hold: true, States: []saltsim.State{{ID: "mark", Module: "cmd", Func: "run", Always: true}}},
 	"render":  {Render: "Jinja variable 'nothing' is undefined; line 1"},
 	"nothing": {},
+	"daemons": {States: []saltsim.State{
+		{ID: "sshd", Module: "service", Func: "running", Name: "sshd.service"},
+		{ID: "never-applied", Module: "service", Func: "running", Changes: true},
+	}},
 	"fail": {States: []saltsim.State{
 		{ID: "service", Module: "service", Func: "running", Needs: "root"},
 		{ID: "root", Module: "pkg", Func: "installed", Fail: configmgmttest.Words},
 	}},
+}
+
+// facts are what the host of the box says of itself.
+func facts() configmgmt.Facts {
+	return configmgmt.Facts{
+		OS: "ubuntu 24.04", Kernel: "6.8.0-31-generic",
+		Mounts: []configmgmt.Mount{{Path: "/", Filesystem: "ext4", FreeMiB: 41_000}, {Path: "/srv/my data", Filesystem: "xfs", FreeMiB: 7}},
+		Links: []configmgmt.Link{
+			{Name: "eth0", MAC: "02:00:00:00:65:01", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/25"), netip.MustParsePrefix("2001:db8::7/64")}},
+			{Name: "eth1", MAC: "02:00:00:00:65:02"}, {Name: "tun0", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.9/32")}},
+		},
+		Reached: map[netip.Addr]bool{netip.MustParseAddr("127.0.0.1"): true, netip.MustParseAddr("192.0.2.1"): false, netip.MustParseAddr("2001:db8::1"): true},
+	}
 }
 
 // world is the box's Salt behind salt-api's port, with one host.
@@ -41,7 +59,8 @@ func start(t *testing.T) *world {
 	t.Helper()
 	// Everything that a test starts ends with it. The check runs last.
 	t.Cleanup(func() { goleak.VerifyNone(t, goleak.IgnoreCurrent()) })
-	server, err := saltsim.Open(saltsim.Options{User: "cagenut", Password: password, Files: files, Dir: t.TempDir()})
+	server, err := saltsim.Open(saltsim.Options{User: "cagenut", Password: password, Files: files, Dir: t.TempDir(),
+		Facts: func(string) (configmgmt.Facts, bool) { return facts(), true }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +127,11 @@ func (w *world) harness() configmgmttest.Harness {
 		Open: w.open, Host: w,
 		Spec: func(k configmgmttest.Kind) configmgmt.Spec {
 			return configmgmt.Spec{Salt: &configmgmt.SaltSpec{States: []string{string(k)}}}
+		},
+		Facts: func(*testing.T) configmgmt.Facts {
+			f := facts()
+			f.Services = map[string]string{"sshd": configmgmt.Active, "sshd.service": configmgmt.Active, "never-applied": "not active"}
+			return f
 		},
 		Lose: func(t *testing.T, _ configmgmt.Handle) { w.Stop(t); w.Start(t) },
 	}

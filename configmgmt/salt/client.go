@@ -240,7 +240,7 @@ func brief(s string) string {
 }
 
 // granted flattens the permissions of a login: strings, and objects of a target or client with its
-// functions.
+// functions, which are objects where their arguments are limited.
 func granted(perms []any) []string {
 	var out []string
 	for _, p := range perms {
@@ -254,6 +254,12 @@ func granted(perms []any) []string {
 					funs = []any{list}
 				}
 				for _, f := range funs {
+					if limited, ok := f.(map[string]any); ok {
+						for name := range limited {
+							out = append(out, scope+" "+strings.TrimSuffix(name, "$"))
+						}
+						continue
+					}
 					out = append(out, fmt.Sprintf("%s %v", scope, f))
 				}
 			}

@@ -5,10 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -176,6 +179,86 @@ func TestMinionFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// minionSays is the answer of a minion, with its code.
+func minionSays(ret string, code int) string {
+	return fmt.Sprintf(`{"return": [{"srv-101": {"ret": %s, "retcode": %d, "jid": "1"}}]}`, ret, code)
+}
+
+// TestInspectFaults are odd answers: each is an error, and never a half of the facts.
+func TestInspectFaults(t *testing.T) {
+	const release = `"ID=debian\nVERSION_ID=12\n"`
+	for _, test := range []struct {
+		name, fun string
+		body      string
+		skip      int
+		want      error
+		says      string
+	}{
+		{"the master speaks for the minion", "file.read", `{"return": [{"srv-101": "Minion did not return. [No response]"}]}`, 0, configmgmt.ErrHostAway, "did not return"},
+		{"the minion is lost in the middle", "mount.active", `{"return": [{"srv-101": {"out": "no_return", "ret": "Minion did not return", "retcode": 1}}]}`, 0, configmgmt.ErrHostAway, ""},
+		{"its key was taken away in the middle", "status.time", `{"return": [{}]}`, 0, configmgmt.ErrNotEnrolled, ""},
+		{"a text with HTTP 200", "status.time", `{"return": ["Exception occurred"]}`, 0, configmgmt.ErrMalformed, "Exception occurred"},
+		{"no such file", "file.read", minionSays(`"ERROR: [Errno 2] No such file or directory: '/etc/os-release'"`, 1), 0, configmgmt.ErrRejected, "Remedy: the host must have the file"},
+		{"a file that names no system", "file.read", minionSays(`"NAME=x"`, 0), 0, configmgmt.ErrMalformed, "NAME=x"},
+		{"a kernel that is a page", "file.read", minionSays(release, 0), 1, configmgmt.ErrMalformed, "VERSION_ID=12"},
+		{"a file that is an object", "file.read", minionSays(`{"a": 1}`, 0), 0, configmgmt.ErrMalformed, ""},
+		{"a time in words", "status.time", minionSays(`"Monday, 27. July 2015"`, 0), 0, configmgmt.ErrMalformed, "Monday"},
+		{"no module for services", "service.status", minionSays(`"'service.status' is not available."`, 1), 0, configmgmt.ErrRejected, "init"},
+		{"a service by its process", "service.status", minionSays(`"4711"`, 0), 0, configmgmt.ErrRejected, "4711"},
+		{"a service that is a pattern", "service.status", minionSays(`{"ssh": true}`, 0), 0, configmgmt.ErrMalformed, ""},
+		{"df fails", "disk.usage", minionSays(`{"/": {"filesystem": "/dev/sda1", "available": "1024"}}`, 1), 0, configmgmt.ErrRejected, "stale"},
+		{"df has nothing", "disk.usage", minionSays(`{}`, 0), 0, configmgmt.ErrRejected, "df -P"},
+		{"df has words", "disk.usage", minionSays(`{"/": {"filesystem": "/dev/sda1", "available": "much"}}`, 0), 0, configmgmt.ErrMalformed, "much"},
+		{"mounts in words", "mount.active", minionSays(`"ERROR: no /proc"`, 0), 0, configmgmt.ErrRejected, "no /proc"},
+		{"no program for links", "network.interfaces", minionSays(`{}`, 0), 0, configmgmt.ErrRejected, "install iproute2"},
+		{"a link with half an address", "network.interfaces", minionSays(`{"eth0": {"up": true, "inet": [{"address": "192.0.2.7"}]}}`, 0), 0, configmgmt.ErrMalformed, "eth0"},
+		{"no function ping", "network.ping", minionSays(`"'network.ping' is not available."`, 1), 0, configmgmt.ErrRejected, "install iputils-ping"},
+		{"no program ping", "network.ping", minionSays(`"ERROR: Unable to run command '['ping', ...' No such file or directory: 'ping'"`, 1), 0, configmgmt.ErrRejected, "install iputils-ping"},
+		{"no program ping, in a shell", "network.ping", minionSays("false", 127), 0, configmgmt.ErrRejected, "code 127"},
+		{"an answer that its code denies", "network.ping", minionSays("true", 1), 0, configmgmt.ErrRejected, "code 1"},
+		{"ping's own words", "network.ping", minionSays(`"4 packets transmitted"`, 0), 0, configmgmt.ErrRejected, "4 packets"},
+		{"we may not", "network.ping", "", 0, configmgmt.ErrDenied, "docs/salt.md"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, d := enrolled(t)
+			f := saltsim.Fault{Call: "^local " + regexp.QuoteMeta(test.fun), Action: saltsim.ActAnswer, Body: test.body, Skip: test.skip}
+			if test.body == "" {
+				f.Action, f.Status = saltsim.ActStatus, http.StatusForbidden
+			}
+			w.must(t, w.Fault(f))
+			got, err := d.Inspect(t.Context(), w.Target(), configmgmt.Questions{Services: []string{"ssh"}, Mounts: true, Links: true, Clock: true, Reach: []netip.Addr{netip.MustParseAddr("127.0.0.1")}})
+			if !errors.Is(err, test.want) || !strings.Contains(fmt.Sprint(err), test.says) {
+				t.Errorf("error %v, want %v that says %q", err, test.want, test.says)
+			}
+			if diff := cmp.Diff(configmgmt.Facts{}, got); diff != "" {
+				t.Errorf("half of the facts came with it:\n%s", diff)
+			}
+		})
+	}
+	t.Run("silence and no way are answers", func(t *testing.T) {
+		for code, want := range map[int]bool{0: true, 1: false, 2: false} {
+			w, d := enrolled(t)
+			w.must(t, w.Fault(saltsim.Fault{Call: "^local network.ping", Action: saltsim.ActAnswer, Body: minionSays(fmt.Sprint(want), code)}))
+			a := netip.MustParseAddr("192.0.2.1")
+			if f, err := d.Inspect(t.Context(), w.Target(), configmgmt.Questions{Reach: []netip.Addr{a}}); err != nil || f.Reached[a] != want {
+				t.Errorf("code %d: %+v, %v; want reached %t", code, f, err, want)
+			}
+		}
+	})
+	t.Run("what stands twice in the mounts", func(t *testing.T) {
+		w, d := enrolled(t)
+		w.must(t, w.Fault(saltsim.Fault{Call: "^local mount.active", Action: saltsim.ActAnswer, Body: minionSays(
+			`{"/": {"device": "/dev/sda1", "fstype": "ext4"}, "/srv": {"device": "/dev/sda1", "fstype": "ext4"}, "/run": {"device": "tmpfs", "fstype": "tmpfs"}, "/proc": {"device": "proc", "fstype": "proc"}}`, 0)}))
+		w.must(t, w.Fault(saltsim.Fault{Call: "^local disk.usage", Action: saltsim.ActAnswer, Body: minionSays(
+			`{"/": {"filesystem": "/dev/sda1", "available": "3000"}, "/run": {"filesystem": "tmpfs", "available": "2048"}}`, 0)}))
+		f, err := d.Inspect(t.Context(), w.Target(), configmgmt.Questions{Mounts: true})
+		want := []configmgmt.Mount{{Path: "/", Filesystem: "ext4", FreeMiB: 2}, {Path: "/run", Filesystem: "tmpfs", FreeMiB: 2}, {Path: "/srv", Filesystem: "ext4", FreeMiB: 2}}
+		if diff := cmp.Diff(want, f.Mounts); err != nil || diff != "" {
+			t.Errorf("error %v, mounts (-want +got):\n%s", err, diff)
+		}
+	})
 }
 
 func TestEnrollFaults(t *testing.T) {

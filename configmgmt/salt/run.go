@@ -70,7 +70,7 @@ func (d *Driver) submit(ctx context.Context, r configmgmt.Request, test bool) (c
 	}
 	// The master leaves out, without a word, whom it has no accepted key of.
 	if !slices.Contains(out.Minions, r.Target.Name) {
-		return configmgmt.Handle{}, &configmgmt.Error{Kind: configmgmt.ErrNotEnrolled, Op: c.op(), Host: r.Target.Name, Detail: "the master has no accepted key of this minion"}
+		return configmgmt.Handle{}, notEnrolled(c.op(), r.Target.Name)
 	}
 	if out.JID != c.JID {
 		return configmgmt.Handle{}, &configmgmt.Error{Kind: configmgmt.ErrMalformed, Op: c.op(), Host: r.Target.Name, Detail: fmt.Sprintf("asked for job %s, the master started %s", c.JID, brief(out.JID))}
@@ -179,37 +179,54 @@ func (d *Driver) works(ctx context.Context, op string, h configmgmt.Handle) (boo
 	return len(found) > 0, nil
 }
 
+// local is a call of a function that a minion answers at once.
+func local(id, fun string, args ...any) chunk {
+	return chunk{Client: "local", Fun: fun, Target: []string{id}, TargetType: "list", Arg: args, Timeout: minionTimeout, FullReturn: true}
+}
+
 // minion calls a function that a minion answers at once, and gives what it returned.
 func (d *Driver) minion(ctx context.Context, id, fun string, args ...any) (json.RawMessage, error) {
-	c := chunk{Client: "local", Fun: fun, Target: []string{id}, TargetType: "list", Arg: args, Timeout: minionTimeout, FullReturn: true}
+	c := local(id, fun, args...)
+	ret, code, err := d.ask(ctx, c)
+	if err == nil && code != 0 {
+		err = &configmgmt.Error{Kind: configmgmt.ErrRejected, Op: c.op(), Host: id, Status: code, Detail: brief(string(ret))}
+	}
+	return ret, err
+}
+
+// ask makes a call to one minion, and gives what it returned and its code.
+func (d *Driver) ask(ctx context.Context, c chunk) (ret json.RawMessage, code int, err error) {
 	raw, err := d.call(ctx, c)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
+	id := c.Target[0]
 	var out map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &out); err != nil {
-		return nil, &configmgmt.Error{Kind: configmgmt.ErrMalformed, Op: c.op(), Host: id, Detail: brief(string(raw)), Err: err}
+		return nil, 0, &configmgmt.Error{Kind: configmgmt.ErrMalformed, Op: c.op(), Host: id, Detail: brief(string(raw)), Err: err}
 	}
 	one, ok := out[id]
 	if !ok {
-		return nil, &configmgmt.Error{Kind: configmgmt.ErrNotEnrolled, Op: c.op(), Host: id, Detail: "the master has no accepted key of this minion"}
+		return nil, 0, notEnrolled(c.op(), id)
 	}
 	var r struct {
 		Ret     json.RawMessage `json:"ret"`
 		Out     string          `json:"out"`
-		Retcode *int            `json:"retcode"`
+		Retcode int             `json:"retcode"`
 	}
 	if err := json.Unmarshal(one, &r); err != nil || r.Ret == nil && r.Out == "" {
 		// Without a retcode it is the master that speaks, not the minion: false, or a text.
-		return nil, &configmgmt.Error{Kind: configmgmt.ErrHostAway, Op: c.op(), Host: id, Detail: brief(string(one))}
+		return nil, 0, &configmgmt.Error{Kind: configmgmt.ErrHostAway, Op: c.op(), Host: id, Detail: brief(string(one))}
 	}
 	if r.Out == "no_return" {
-		return nil, &configmgmt.Error{Kind: configmgmt.ErrHostAway, Op: c.op(), Host: id, Detail: "the minion did not answer the master in time"}
+		return nil, 0, &configmgmt.Error{Kind: configmgmt.ErrHostAway, Op: c.op(), Host: id, Detail: "the minion did not answer the master in time"}
 	}
-	if r.Retcode != nil && *r.Retcode != 0 {
-		return nil, &configmgmt.Error{Kind: configmgmt.ErrRejected, Op: c.op(), Host: id, Status: *r.Retcode, Detail: brief(string(r.Ret))}
-	}
-	return r.Ret, nil
+	return r.Ret, r.Retcode, nil
+}
+
+// notEnrolled is the error of a minion that the master answers nothing about.
+func notEnrolled(op, id string) error {
+	return &configmgmt.Error{Kind: configmgmt.ErrNotEnrolled, Op: op, Host: id, Detail: "the master has no accepted key of this minion"}
 }
 
 // Cancel ends a run: it asks the job to end, then kills it.
@@ -261,27 +278,22 @@ func (d *Driver) Reach(ctx context.Context, t configmgmt.Target) error {
 	return err
 }
 
-// onMinions are the functions that the driver calls on minions.
-var onMinions = []string{"state.apply", "test.ping", "saltutil.find_job", "saltutil.term_job", "saltutil.kill_job",
-	"grains.item", "service.status", "mount.active", "disk.usage", "network.interfaces", "network.ping", "status.time"}
-
-// need is a permission that the driver uses, with what grants it.
-type need struct {
-	fun    string
-	grants []string
+// needs are the permissions that the driver uses.
+var needs = []string{
+	"state.apply", "test.ping", "saltutil.find_job", "saltutil.term_job", "saltutil.kill_job",
+	"file.read", "service.status", "mount.active", "disk.usage", "network.interfaces", "network.ping", "status.time",
+	"@runner jobs.list_job", "@wheel key.print", "@wheel key.accept_dict", "@wheel key.delete",
 }
 
-func needs() []need {
-	var out []need
-	for _, fun := range onMinions {
-		module, _, _ := strings.Cut(fun, ".")
-		out = append(out, need{fun, []string{".*", fun, module + ".*", "* " + fun, "* .*"}})
+// grants are the forms of a permission that give what is needed.
+func grants(need string) []string {
+	scope, fun, special := strings.Cut(need, " ")
+	if !special {
+		mod, _, _ := strings.Cut(need, ".")
+		return []string{".*", need, mod + ".*", "* " + need, "* " + mod + ".*", "* .*"}
 	}
-	return append(out,
-		need{"@runner jobs.list_job", []string{"@runner", "@jobs", "@runner jobs.list_job", "@runner jobs.*", "@runner .*"}},
-		need{"@wheel key.print", []string{"@wheel", "@wheel key.print", "@wheel key.*", "@wheel .*"}},
-		need{"@wheel key.accept_dict", []string{"@wheel", "@wheel key.accept_dict", "@wheel key.*", "@wheel .*"}},
-		need{"@wheel key.delete", []string{"@wheel", "@wheel key.delete", "@wheel key.*", "@wheel .*"}})
+	mod, _, _ := strings.Cut(fun, ".")
+	return []string{scope, "@" + mod, need, scope + " " + mod + ".*", scope + " .*"}
 }
 
 // Ping logs in and compares what the user may do with what the driver does. A permission that is
@@ -293,9 +305,9 @@ func (d *Driver) Ping(ctx context.Context) (configmgmt.Status, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := configmgmt.Status{Name: "salt-api", User: d.login["username"], Expires: d.until}
-	for _, n := range needs() {
-		if !slices.ContainsFunc(n.grants, func(g string) bool { return slices.Contains(d.perms, g) }) {
-			s.Missing = append(s.Missing, n.fun)
+	for _, n := range needs {
+		if !slices.ContainsFunc(grants(n), func(g string) bool { return slices.Contains(d.perms, g) }) {
+			s.Missing = append(s.Missing, n)
 		}
 	}
 	return s, nil

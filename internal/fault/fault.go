@@ -81,15 +81,14 @@ const (
 	AgentFailed      Code = "agent_failed"      // the agent could not do what it was told, or fell silent
 	BurnInFailed     Code = "burn_in_failed"    // the machine does not hold under load
 	NoRootDisk       Code = "no_root_disk"      // the hints do not choose the disks
-	ConfigAway       Code = "config_away"       // configuration management does not answer, or not as it should
+	ConfigAway       Code = "config_away"       // configuration management does not answer, or fails by itself
 	ConfigDenied     Code = "config_denied"     // it refuses our login or a permission
-	HostAway         Code = "host_away"         // a host does not answer configuration management
-	NotEnrolled      Code = "not_enrolled"      // configuration management has no key of a host
-	KeyMismatch      Code = "key_mismatch"      // a host's key is not the one that it phoned home
-	HostBusy         Code = "host_busy"         // another run of configuration management works on a host
-	RenderFailed     Code = "render_failed"     // states or playbook do not render; nothing was run
-	ConfigFailed     Code = "config_failed"     // a state or task failed
-	ConfigLost       Code = "config_lost"       // a run ended, and nobody knows how far it came
+	HostAway         Code = "host_away"         // it answers, and the host does not answer it
+	NotEnrolled      Code = "not_enrolled"      // it has seen no key of the host
+	KeyMismatch      Code = "key_mismatch"      // the host's key is not the one that it phoned home
+	RenderFailed     Code = "render_failed"     // its files do not render or compile: nothing was run
+	ConfigFailed     Code = "config_failed"     // a state or task failed, or none applies
+	ConfigLost       Code = "config_lost"       // nobody knows how far a run came
 	CheckFailed      Code = "check_failed"      // a check of the profile does not hold
 	Internal         Code = "internal"          // a defect of Cagenut
 )
@@ -158,16 +157,15 @@ var table = map[Code]entry{
 	AgentFailed:      {Wait, "read what the agent said and look at the machine's console, then retry"},
 	BurnInFailed:     {Wait, "replace the parts that failed, then retry"},
 	NoRootDisk:       {Wait, "mend the machine's disks and retry; where the hints of os.root_disk are wrong: correct the profile, " + replan},
-	ConfigAway:       {Retry, "check that salt-api or ansible-runner is there (`cagenut config check` on the site's worker); it goes on by itself"},
-	ConfigDenied:     {Wait, "give the account its permissions (docs/salt.md, docs/ansible.md; `cagenut config check` on the site's worker names them), then retry"},
-	HostAway:         {Wait, "look whether the machine is up and reaches its Salt master, or is reached over SSH, then retry"},
-	NotEnrolled:      {Wait, "look at the minion's log on the machine: does it run, does it reach the masters of the site, is master_finger right; then retry"},
-	KeyMismatch:      {Wait, "find out which machine that is before anything else; nothing was accepted; when the right one asks, retry"},
-	HostBusy:         {Wait, "wait for the other run on the machine, or end it, then retry"},
-	RenderFailed:     {Wait, "mend the states or the playbook, then retry; where the profile names the wrong ones: correct it, " + replan},
-	ConfigFailed:     {Wait, "mend what failed, in the states or on the machine, then retry; where the profile names the wrong ones: correct it, " + replan},
-	ConfigLost:       {Lost, "look at the machine, then retry: a test run tells what is left to do"},
-	CheckFailed:      {Wait, "mend the machine, then retry; a check that is wrong: correct the profile, " + replan},
+	ConfigAway:       {Retry, "check salt-api, or Ansible's programs on the site's worker (`cagenut config check`); it goes on by itself, or retry"},
+	ConfigDenied:     {Wait, "give our user of configuration management the login and the permissions that it lacks (`cagenut config check`), then retry"},
+	HostAway:         {Wait, "look at the machine's console: its minion or sshd must run, and its network reach configuration management; then retry"},
+	NotEnrolled:      {Wait, "look at the machine's console: its minion must run, and reach the master; then retry"},
+	KeyMismatch:      {Wait, "nothing was accepted: find out which machine shows the other key; where it is an old key of this one, have configuration management forget it, then retry"},
+	RenderFailed:     {Wait, "read configuration management's words; correct its files and retry; where the profile is wrong: correct it, " + replan},
+	ConfigFailed:     {Wait, "read configuration management's words; mend the machine or its files and retry; where the profile is wrong: correct it, " + replan},
+	ConfigLost:       {Lost, "look at the machine, then retry: it begins with a test run, which tells what is left to do"},
+	CheckFailed:      {Wait, "mend what does not hold and retry; where a check of the profile is wrong: correct it, " + replan},
 	Internal:         {Wait, "report it with the operation's ID"},
 }
 

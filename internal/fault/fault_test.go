@@ -26,7 +26,7 @@ func TestEveryCodeHasAClassAndARemedy(t *testing.T) {
 // A plan is frozen: where NetBox or the profile may be wrong, a retry alone leads in a circle.
 func TestRemediesOfWhatStandsInThePlan(t *testing.T) {
 	for _, c := range []Code{Conflict, Incomplete, NoProfile, IdentityMismatch, DuplicateSerial, BadCredentials, NoSecret, Unsupported,
-		Rejected, OutsidePrefixes, Downgrade, NotConverged, Differs, OutsidePlan, Drift} {
+		Rejected, OutsidePrefixes, Downgrade, NotConverged, Differs, OutsidePlan, Drift, RenderFailed, ConfigFailed, CheckFailed} {
 		if r := Remedy(c); !strings.Contains(r, "`cagenut op abort`") || !strings.Contains(r, "install again") {
 			t.Errorf("%s: %q does not say that the operation is aborted and planned anew", c, r)
 		}

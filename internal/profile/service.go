@@ -77,6 +77,17 @@ func (m ConfigManagement) IsZero() bool {
 	return m.Driver == "" && len(m.States) == 0 && m.Playbook == "" && len(m.Vars) == 0
 }
 
+// Applied says in words what is applied.
+func (m ConfigManagement) Applied() string {
+	switch {
+	case m.Driver == "ansible":
+		return "playbook " + m.Playbook
+	case len(m.States) == 0:
+		return "the highstate"
+	}
+	return "states " + strings.Join(m.States, ", ")
+}
+
 var (
 	stateForm    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./-]*$`)
 	variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

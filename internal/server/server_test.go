@@ -134,9 +134,10 @@ func TestWhatIsMissingIsSaidBeforeAnythingIsDialled(t *testing.T) {
 
 func TestEveryStepOfAPlanIsKnown(t *testing.T) {
 	f := plan.Facts{Asset: asset.Ref{ID: 1, Name: "srv-1", Serial: "SN1", Site: "ams01"}, Status: asset.Planned}
-	target, err := planInstall(f, profile.Profile{Name: "box", Version: 1, BMC: profile.BMC{Protocol: "redfish", Account: "root"}}, nil, workflows.Resources{}, "hardware")
-	if err != nil {
-		t.Fatal(err)
+	p := profile.Profile{Name: "box", Version: 1, BMC: profile.BMC{Protocol: "redfish", Account: "root"}, OS: profile.OS{Distro: "debian", Release: "bookworm"}}
+	target, _ := workflows.Install(f, p, workflows.Resources{}, workflows.UntilActive) // what it lacks is not asked here
+	if last := target.Steps[len(target.Steps)-1]; last.Kind != plan.KindInService {
+		t.Fatalf("the plan ends with %s", last.Kind)
 	}
 	for _, s := range target.Steps {
 		if kind := s.Kind + "/" + string(rune('0'+s.Version)); !slices.Contains(Kinds(), kind) {

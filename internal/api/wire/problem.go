@@ -87,12 +87,10 @@ var outcomes = map[fault.Code]outcome{
 	fault.BurnInFailed:    {http.StatusBadGateway, ExitFailure},
 	fault.NoRootDisk:      {http.StatusConflict, ExitFailure},
 
-	fault.ConfigAway:   {http.StatusServiceUnavailable, ExitAway},
 	fault.ConfigDenied: {http.StatusBadGateway, ExitFailure},
 	fault.HostAway:     {http.StatusBadGateway, ExitFailure},
 	fault.NotEnrolled:  {http.StatusBadGateway, ExitFailure},
 	fault.KeyMismatch:  {http.StatusConflict, ExitFailure},
-	fault.HostBusy:     {http.StatusConflict, ExitFailure},
 	fault.RenderFailed: {http.StatusBadGateway, ExitFailure},
 	fault.ConfigFailed: {http.StatusBadGateway, ExitFailure},
 	fault.ConfigLost:   {http.StatusBadGateway, ExitFailure},
@@ -121,6 +119,7 @@ var outcomes = map[fault.Code]outcome{
 	fault.SiteAway:      {http.StatusServiceUnavailable, ExitAway},
 	fault.InventoryAway: {http.StatusServiceUnavailable, ExitAway},
 	fault.StoreAway:     {http.StatusServiceUnavailable, ExitAway},
+	fault.ConfigAway:    {http.StatusServiceUnavailable, ExitAway},
 	fault.Internal:      {http.StatusInternalServerError, ExitFailure},
 }
 

@@ -21,9 +21,9 @@ func (s *Server) call(l low, name string) (any, error) {
 		return s.ask(l, s.findJob(l))
 	case "local saltutil.term_job", "local saltutil.kill_job":
 		return s.ask(l, s.endJob(l))
-	case "local grains.item", "local service.status", "local mount.active", "local disk.usage", "local network.interfaces",
-		"local network.ping", "local status.time":
-		return s.ask(l, s.inspect(l))
+	case "local file.read", "local service.status", "local mount.active", "local disk.usage",
+		"local network.interfaces", "local network.ping", "local status.time":
+		return s.ask(l, s.tell(l))
 	case "runner jobs.list_job":
 		return s.listJob(l.JID), nil
 	case "wheel key.print", "wheel key.accept_dict", "wheel key.delete", "wheel key.list_all":
@@ -100,10 +100,14 @@ func (s *Server) ask(l low, answer func(id string) (any, error)) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[id] = v
+		c, ok := v.(coded)
+		if !ok {
+			c = coded{v, 0}
+		}
+		out[id] = c.answer
 		if l.FullReturn {
 			s.last++
-			out[id] = object{"ret": v, "retcode": 0, "jid": fmt.Sprintf("%020d", s.last)}
+			out[id] = object{"ret": c.answer, "retcode": c.code, "jid": fmt.Sprintf("%020d", s.last)}
 		}
 	}
 	return out, nil

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/cagenut/cagenut/configmgmt"
 )
 
 // maxBody bounds a request's body.
@@ -23,6 +25,8 @@ type low struct {
 	Match      json.RawMessage `json:"match"`
 	Metadata   json.RawMessage `json:"metadata"`
 	FullReturn bool            `json:"full_return"`
+
+	facts configmgmt.Facts // of the minion that a local call is for
 }
 
 // kwarg are the arguments of state.apply.
@@ -109,6 +113,9 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, body []byte) {
 		call := strings.TrimSpace(l.Client + " " + l.Fun + " " + strings.Join(l.targets(), ","))
 		if s.spoil(w, r, call, Before) {
 			return
+		}
+		if to := l.targets(); l.Client == "local" && len(to) > 0 {
+			l.facts = s.facts(to[0])
 		}
 		s.mu.Lock()
 		v, err := s.call(l, call)

@@ -4,105 +4,131 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/cagenut/cagenut/configmgmt"
 )
 
-// hostFacts are what a minion's host tells of itself; without Options.Facts it is a host like any other.
-func (s *Server) hostFacts(id string) configmgmt.Facts {
+// coded is an answer with a code other than zero: a refusal in words, or what a program said by its code.
+type coded struct {
+	answer any
+	code   int
+}
+
+// facts gives what a host tells of itself. The caller does not hold the lock, for the one who knows may
+// be calling us.
+func (s *Server) facts(id string) configmgmt.Facts {
 	if s.o.Facts != nil {
 		if f, ok := s.o.Facts(id); ok {
 			return f
 		}
 	}
-	return configmgmt.Facts{OS: "debian 12", Kernel: "6.1.0-box", Mounts: []configmgmt.Mount{{Path: "/", Filesystem: "ext4", FreeMiB: 400_000}},
-		Links: []configmgmt.Link{{Name: "eth0", MAC: "02:00:00:00:00:01", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}}}}
+	return configmgmt.Facts{OS: "debian 12", Kernel: "6.1.0-box", Mounts: []configmgmt.Mount{{Path: "/", Filesystem: "ext4", FreeMiB: 100_000}}}
 }
 
-// osNames are systems that the grain os calls otherwise than os-release does.
-var osNames = map[string]string{"debian": "Debian", "ubuntu": "Ubuntu", "rocky": "Rocky", "almalinux": "AlmaLinux", "rhel": "RedHat", "centos": "CentOS Stream", "ol": "OEL"}
-
-// inspect answers the functions that only tell something.
-func (s *Server) inspect(l low) func(id string) (any, error) {
+// tell answers a question about the host.
+func (s *Server) tell(l low) func(string) (any, error) {
 	return func(id string) (any, error) {
-		f := s.hostFacts(id)
-		out := object{}
-		switch l.Fun {
-		case "grains.item":
-			name, release, _ := strings.Cut(f.OS, " ")
-			if n := osNames[name]; n != "" {
-				name = n
-			}
-			all := object{"os": name, "osrelease": release, "kernelrelease": f.Kernel, "id": id}
-			for _, g := range l.Arg {
-				if v, ok := all[fmt.Sprint(g)]; ok {
-					out[fmt.Sprint(g)] = v
-				}
-			}
+		f := l.facts
+		switch arg := argument(l); l.Fun {
+		case "file.read":
+			return read(f, arg), nil
 		case "service.status":
-			return s.serviceRuns(s.minions[id], f, argument(l)), nil
+			return s.active(f, id, arg), nil
 		case "mount.active":
-			for _, m := range f.Mounts {
-				out[m.Path] = object{"device": "/dev/sda1", "alt_device": "/dev/sda1", "fstype": m.Filesystem, "opts": []string{"rw", "relatime"}}
+			out := object{"/proc": object{"alt_device": "proc", "device": "proc", "fstype": "proc", "opts": []string{"rw"}}}
+			for i, m := range f.Mounts {
+				out[m.Path] = object{"alt_device": device(i), "device": device(i), "fstype": m.Filesystem, "opts": []string{"rw", "relatime"}}
 			}
+			return out, nil
 		case "disk.usage":
-			for _, m := range f.Mounts {
-				out[m.Path] = object{"filesystem": "/dev/sda1", "1K-blocks": "500000000", "used": "1000", "available": strconv.FormatInt(m.FreeMiB*1024, 10), "capacity": "1%"}
+			out := object{}
+			for i, m := range f.Mounts {
+				free := fmt.Sprint(m.FreeMiB * 1024)
+				out[m.Path] = object{"filesystem": device(i), "1K-blocks": free, "used": "0", "available": free, "capacity": "0%"}
 			}
+			return out, nil
 		case "network.interfaces":
-			out["lo"] = object{"up": true, "hwaddr": "00:00:00:00:00:00", "inet": []any{object{"address": "127.0.0.1", "netmask": "255.0.0.0", "broadcast": nil, "label": "lo"}}}
-			for _, link := range f.Links {
-				out[link.Name] = shown(link)
+			out := object{"lo": object{"up": true, "hwaddr": "00:00:00:00:00:00", "inet": []object{inet("lo", netip.MustParsePrefix("127.0.0.1/8"))}}}
+			for _, i := range f.Links {
+				out[i.Name] = link(i)
 			}
-		case "network.ping":
-			a, err := netip.ParseAddr(argument(l))
-			answers, known := f.Reached[a]
-			return err == nil && (answers || !known), nil
+			return out, nil
 		case "status.time":
+			if arg != "%s.%f" {
+				return nil, fmt.Errorf("the box tells the time as %%s.%%f alone")
+			}
 			now := s.o.Clock().Add(f.Clock.Skew)
-			return fmt.Sprintf("%d.%06d", now.Unix(), now.Nanosecond()/int(time.Microsecond)), nil
+			return fmt.Sprintf("%d.%06d", now.Unix(), now.Nanosecond()/1000), nil
 		}
-		return out, nil
+		return pings(f, argument(l)), nil // network.ping
 	}
 }
 
-// shown is a link as network.interfaces has it.
-func shown(l configmgmt.Link) object {
-	out := object{"up": l.Up, "hwaddr": l.MAC}
-	var inet, inet6 []any
-	for _, p := range l.Addresses {
-		if p.Addr().Is4() {
-			inet = append(inet, object{"address": p.Addr().String(), "netmask": net.IP(net.CIDRMask(p.Bits(), 32)).String(), "broadcast": nil, "label": l.Name})
-		} else {
-			inet6 = append(inet6, object{"address": p.Addr().String(), "prefixlen": strconv.Itoa(p.Bits()), "scope": "global"})
+func read(f configmgmt.Facts, path string) any {
+	switch path {
+	case "/etc/os-release":
+		id, version, _ := strings.Cut(f.OS, " ")
+		return fmt.Sprintf("PRETTY_NAME=\"%s (box)\"\nVERSION_ID=\"%s\"\nID=%s\n", f.OS, version, id)
+	case "/proc/sys/kernel/osrelease":
+		return f.Kernel + "\n"
+	}
+	return coded{fmt.Sprintf("ERROR: [Errno 2] No such file or directory: '%s'", path), 1}
+}
+
+// pings answers with ping's own code, as the real one does.
+func pings(f configmgmt.Facts, address string) any {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return coded{false, 2}
+	}
+	if reached, known := f.Reached[a]; known && !reached {
+		return coded{false, 1}
+	}
+	return true
+}
+
+// active tells whether a service runs: as the facts say, or because a state that was applied, or found
+// nothing to do, made it so.
+func (s *Server) active(f configmgmt.Facts, id, name string) bool {
+	plain := func(n string) string { return strings.TrimSuffix(n, ".service") }
+	for n, is := range f.Services {
+		if plain(n) == plain(name) {
+			return is == configmgmt.Active
 		}
 	}
-	if inet != nil {
-		out["inet"] = inet
+	for sls, file := range s.o.Files {
+		if slices.ContainsFunc(file.States, func(st State) bool {
+			return st.Module == "service" && st.Func == "running" && plain(st.named()) == plain(name) && st.Fail == "" &&
+				(!st.Changes || s.minions[id].Applied[sls+"/"+st.ID])
+		}) {
+			return true
+		}
 	}
-	if inet6 != nil {
-		out["inet6"] = inet6
+	return false
+}
+
+func device(i int) string { return fmt.Sprintf("/dev/sda%d", i+1) }
+
+// link is an interface as network.interfaces has it.
+func link(l configmgmt.Link) object {
+	out := object{"up": l.Up}
+	if l.MAC != "" {
+		out["hwaddr"] = l.MAC
+	}
+	for _, p := range l.Addresses {
+		key, entry := "inet", inet(l.Name, p)
+		if p.Addr().Is6() {
+			key, entry = "inet6", object{"address": p.Addr().String(), "prefixlen": fmt.Sprint(p.Bits()), "scope": "global"}
+		}
+		list, _ := out[key].([]object)
+		out[key] = append(list, entry)
 	}
 	return out
 }
 
-// serviceRuns tells whether a service runs: as the facts say, else when a state that is well keeps it running.
-func (s *Server) serviceRuns(m *Minion, f configmgmt.Facts, unit string) bool {
-	unit = strings.TrimSuffix(unit, ".service")
-	for name, state := range f.Services {
-		if strings.TrimSuffix(name, ".service") == unit {
-			return state == configmgmt.Active
-		}
-	}
-	for name, file := range s.o.Files {
-		for _, st := range file.States {
-			if st.Module == "service" && st.Func == "running" && strings.TrimSuffix(st.named(), ".service") == unit {
-				return !st.Changes || m.Applied[name+"/"+st.ID]
-			}
-		}
-	}
-	return false
+func inet(name string, p netip.Prefix) object {
+	mask := net.IP(net.CIDRMask(p.Bits(), 32)).String()
+	return object{"address": p.Addr().String(), "netmask": mask, "broadcast": nil, "label": name}
 }

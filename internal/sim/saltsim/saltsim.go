@@ -6,8 +6,8 @@
 // Words
 //
 //   - Minion: a host's agent with its key. Start is the agent's start: its key goes to the pending
-//     keys, or to the denied ones when the ID is taken. A minion that was stopped is silent.
-//   - Facts: what a minion's host tells of itself. Which services run follows from its states.
+//     keys, or to the denied ones when the ID is taken. A minion that was stopped is silent. One that
+//     starts with another key is a new system: nothing was ever applied to it.
 //   - SLS: a file of states, as data: what each would change, which fail, and with which words.
 //   - Job: one run on one minion. Its result is settled when it starts and shown when it is due: after
 //     SLS.Takes, or when Free is called for one that holds.
@@ -43,10 +43,12 @@ type Options struct {
 	Top []string
 	// Dir is where the journal is kept. Empty: in memory only.
 	Dir string
-	// Facts gives what a minion's host tells of itself; false: a host like any other.
-	Facts func(id string) (configmgmt.Facts, bool)
 	// Clock gives the time. Nil: the system's.
 	Clock func() time.Time
+	// Facts gives what a host tells of itself; nil or false: a Debian 12 without links. Its clock is
+	// Clock with Facts.Clock.Skew, an address that Facts.Reached does not deny is reached, and a service
+	// that Facts.Services does not have runs when a state of Files keeps it running.
+	Facts func(id string) (configmgmt.Facts, bool)
 }
 
 // SLS is a file of states.
@@ -252,12 +254,10 @@ func (s *Server) apply(e event) {
 	m := s.minions[e.Minion]
 	switch e.Kind {
 	case "start":
-		if m == nil {
+		if m == nil || m.Key != e.Key {
 			m = &Minion{Applied: map[string]bool{}, Marks: map[string]int{}}
 			s.minions[e.Minion] = m
-		}
-		if m.Key != e.Key { // installed anew: what was applied is gone
-			m.Applied = map[string]bool{}
+			s.end(e) // what the old system worked on
 		}
 		m.Key, m.Up, m.seen = e.Key, true, map[string]bool{}
 		s.knock(e.Minion, m)

@@ -158,6 +158,64 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// TestServices holds what keeps a service running, and that a host which is installed anew has forgotten it.
+func TestServices(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 250_000_000, time.UTC)
+	o := options("", &now)
+	o.Files["web"] = saltsim.SLS{States: []saltsim.State{
+		{ID: "nginx", Module: "service", Func: "running", Name: "nginx.service", Changes: true},
+		{ID: "sshd", Module: "service", Func: "running"},
+		{ID: "broken", Module: "service", Func: "running", Fail: "it does not start"},
+		{ID: "motd", Module: "file", Func: "managed", Changes: true},
+	}}
+	s := open(t, o)
+	c := &client{t: t, s: s}
+	c.login()
+	enrol := func(key string) {
+		t.Helper()
+		if err := s.Start("web1", saltsim.Key(key)); err != nil {
+			t.Fatal(err)
+		}
+		c.call(map[string]any{"client": "wheel", "fun": "key.accept_dict", "match": map[string]any{"minions_pre": []string{"web1"}}})
+	}
+	ask := func(fun string, arg ...any) (any, any) {
+		t.Helper()
+		a := c.call(map[string]any{"client": "local", "fun": fun, "tgt": []string{"web1"}, "arg": arg, "full_return": true}).(map[string]any)["web1"].(map[string]any)
+		return a["ret"], a["retcode"]
+	}
+	check := func(when string, nginx bool) {
+		t.Helper()
+		for name, want := range map[string]bool{"nginx": nginx, "nginx.service": nginx, "sshd": true, "broken": false, "motd": false, "cron": false} {
+			if got, _ := ask("service.status", name); got != want {
+				t.Errorf("%s: %s runs: %v, want %t", when, name, got, want)
+			}
+		}
+	}
+	enrol("first")
+	check("new", false)
+	c.call(map[string]any{"client": "local_async", "fun": "state.apply", "tgt": []string{"web1"}, "jid": "1", "kwarg": map[string]any{"test": true}})
+	check("after a test run", false)
+	c.call(map[string]any{"client": "local_async", "fun": "state.apply", "tgt": []string{"web1"}, "jid": "2", "kwarg": map[string]any{"test": false}})
+	check("applied", true)
+	if err := s.Start("web1", saltsim.Key("first")); err != nil {
+		t.Fatal(err)
+	}
+	check("restarted", true)
+	if err := s.Stop("web1"); err != nil {
+		t.Fatal(err)
+	}
+	c.call(map[string]any{"client": "wheel", "fun": "key.delete", "match": "web1"})
+	enrol("second")
+	check("installed anew", false)
+
+	if got, code := ask("file.read", "/etc/shadow"); code != 1.0 {
+		t.Errorf("another file gave %v with code %v", got, code)
+	}
+	if got, code := ask("status.time", "%s.%f"); got != "1767225600.250000" || code != 0.0 {
+		t.Errorf("the time is %v, code %v", got, code)
+	}
+}
+
 func TestFaultsAreChecked(t *testing.T) {
 	now := time.Now()
 	s := open(t, options("", &now))

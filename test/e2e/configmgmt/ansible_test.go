@@ -276,7 +276,7 @@ func (h *sshHost) processes(t *testing.T, job string) []int {
 
 func ansibleHarness(h *sshHost) configmgmttest.Harness {
 	return configmgmttest.Harness{
-		Open: h.open, Host: h, Within: 3 * time.Minute, Every: 100 * time.Millisecond,
+		Open: h.open, Host: h, Facts: thisMachine, Within: 3 * time.Minute, Every: 100 * time.Millisecond,
 		Spec: func(k configmgmttest.Kind) configmgmt.Spec {
 			return configmgmt.Spec{Ansible: &configmgmt.AnsibleSpec{Playbook: string(k) + ".yml", Groups: []string{"servers"}, Vars: map[string]any{"text": "hello"}}}
 		},

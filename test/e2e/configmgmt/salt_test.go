@@ -5,7 +5,9 @@
 package configmgmt_test
 
 import (
+	"bytes"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -132,7 +134,7 @@ func startSalt(t *testing.T) *minion {
 
 func saltHarness(m *minion) configmgmttest.Harness {
 	return configmgmttest.Harness{
-		Open: m.open, Host: m, Within: 3 * time.Minute, Every: 250 * time.Millisecond,
+		Open: m.open, Host: m, Facts: thisMachine, Within: 3 * time.Minute, Every: 250 * time.Millisecond,
 		Spec: func(k configmgmttest.Kind) configmgmt.Spec {
 			return configmgmt.Spec{Salt: &configmgmt.SaltSpec{States: []string{string(k)}}}
 		},
@@ -208,6 +210,16 @@ func TestSalt(t *testing.T) {
 			t.Errorf("it ran %d times, want once", got-before)
 		}
 	})
+	t.Run("NoOtherFile", func(t *testing.T) {
+		for path, want := range map[string]bool{"/etc/os-release": false, "/etc/shadow": true, "/etc/os-release/../shadow": true, "/x/etc/os-release": true} {
+			if got := second.refused(t, "file.read", path); got != want {
+				t.Errorf("reading %s is refused: %t, want %t", path, got, want)
+			}
+		}
+		if !second.refused(t, "file.readlink", "/etc/os-release") {
+			t.Error("a function that begins like file.read is allowed")
+		}
+	})
 	t.Run("WrongPassword", func(t *testing.T) {
 		wrong, err := salt.New(salt.Options{URL: m.URL, User: saltlab.User, Password: "wrong", RootCAs: m.Roots})
 		if err != nil {
@@ -218,6 +230,41 @@ func TestSalt(t *testing.T) {
 			t.Errorf("error %v, want %v", err, configmgmt.ErrDenied)
 		}
 	})
+}
+
+// refused tells whether salt-api refuses the account of the driver a call.
+func (m *minion) refused(t *testing.T, fun string, args ...string) bool {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: m.Roots}}}
+	defer client.CloseIdleConnections()
+	token := ""
+	post := func(path string, body any) int {
+		b, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, m.URL+path, bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-Auth-Token", token)
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		token = resp.Header.Get("X-Auth-Token")
+		return resp.StatusCode
+	}
+	if status := post("/login", map[string]string{"username": saltlab.User, "password": m.Password, "eauth": "sharedsecret"}); status != http.StatusOK {
+		t.Fatalf("login: HTTP %d", status)
+	}
+	status := post("/", []any{map[string]any{"client": "local", "fun": fun, "tgt": []string{m.id}, "tgt_type": "list", "arg": args}})
+	if status != http.StatusOK && status != http.StatusUnauthorized {
+		t.Errorf("%s %v: HTTP %d", fun, args, status)
+	}
+	return status == http.StatusUnauthorized
 }
 
 // blind gives a driver to which the master says, of every job, that it does not know it.

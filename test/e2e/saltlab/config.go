@@ -45,13 +45,15 @@ external_auth:
       - saltutil.find_job
       - saltutil.term_job
       - saltutil.kill_job
-      - grains.item
       - service.status
       - mount.active
       - disk.usage
       - network.interfaces
       - network.ping
       - status.time
+      - '*':
+        - file.read$:
+            args: ['(/etc/os-release|/proc/sys/kernel/osrelease)$']
       - '@runner':
         - jobs.list_job
       - '@wheel':
