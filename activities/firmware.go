@@ -31,6 +31,8 @@ type firmwareHandle struct {
 	Cycle    cycle       `json:"cycle,omitzero"`
 	Rebooted bool        `json:"rebooted,omitempty"`
 	Changed  bool        `json:"changed,omitempty"`
+	By       string      `json:"by,omitempty"`   // the process that served the image; empty: not known
+	Anew     bool        `json:"anew,omitempty"` // it was handed over a second time, since that process had ended
 }
 
 // How long a BMC may be away while it flashes itself, and until a new version shows. A task that
@@ -255,7 +257,7 @@ func (a *Site) push(ctx context.Context, c Call, ctrl bmc.Controller, h firmware
 	if err != nil {
 		return Result{}, err
 	}
-	h.Phase, h.Task, h.Since, h.Changed = "task", task, a.Clock(), true
+	h.Phase, h.Task, h.Since, h.Changed, h.By = "task", task, a.Clock(), true, a.Process
 	r, err := wrote(h, h.handedOver(), "%s %s handed to the BMC", h.Image.Component, h.Image.Version)
 	if err == nil {
 		r.Again.After = a.Poll
@@ -285,6 +287,8 @@ func (a *Site) followTask(ctx context.Context, ctrl bmc.Controller, h firmwareHa
 	}
 	h.Gone = time.Time{}
 	switch {
+	case state.Done && !state.OK && h.Image.Push != "multipart" && h.By != a.Process && !h.Anew:
+		return a.handOverAnew(ctx, ctrl, h)
 	case state.Done && !state.OK:
 		return Result{}, fault.New(fault.TaskFailed, "installing %s %s ended as %s: %s",
 			h.Image.Component, h.Image.Version, state.State, strings.Join(state.Messages, "; "))
@@ -302,6 +306,20 @@ func (a *Site) followTask(ctx context.Context, ctrl bmc.Controller, h firmwareHa
 		r.Again.Progress.Percent = state.Percent
 	}
 	return r, err
+}
+
+// handOverAnew hands an image over once more after the worker that served it has ended: what failed is most
+// likely the BMC's download, which is no fault of the BMC's, and nothing was written.
+func (a *Site) handOverAnew(ctx context.Context, ctrl bmc.Controller, h firmwareHandle) (Result, error) {
+	tasks, err := ctrl.Tasks(ctx)
+	if err != nil && !errors.Is(err, bmc.ErrUnsupported) {
+		return Result{}, err
+	}
+	n := firmwareHandle{Phase: "push", Image: h.Image, URI: h.URI, Before: h.Before, Since: a.Clock(), Changed: h.Changed, Anew: true}
+	for _, t := range tasks {
+		n.Baseline = append(n.Baseline, t.URI)
+	}
+	return again(0, n, "%s: the update failed, and the worker that served its image had ended: once more", h.Image.Component)
 }
 
 // withoutTask judges an update of which the BMC has no task: it gave none, or knows it no longer. A

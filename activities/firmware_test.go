@@ -41,6 +41,7 @@ type lone struct {
 
 	inventory *bmc.Inventory
 	last      firmwareHandle // of the attempt before
+	restarts  time.Time      // of the site's worker; zero: none
 }
 
 func (l *lone) note(text string) {
@@ -134,6 +135,9 @@ func (l *lone) carry(t *testing.T, kind string, want any) (done *Done, writes []
 		c.Last = plan.Encode(l.last)
 	}
 	for end := l.now.Add(6 * time.Hour); l.now.Before(end); {
+		if site.Process = "first"; !l.restarts.IsZero() && !l.now.Before(l.restarts) {
+			site.Process = "second"
+		}
 		r, err := site.Step(t.Context(), c)
 		if err != nil {
 			f, ours := operation.FaultOf(err)
@@ -351,6 +355,41 @@ func TestAnImageThatFailsIsRecorded(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"BIOS=2.0"}, writes); d != "" {
 		t.Errorf("writes (-want +got):\n%s", d)
+	}
+}
+
+// A download that the end of our own worker cut is no fault of the BMC's: the image is handed over once
+// more, and no more than once.
+func TestAnImageWhoseServerEndedIsHandedOverAnew(t *testing.T) {
+	for name, c := range map[string]struct {
+		restarts, works time.Duration // after the start
+		want            fault.Code
+		told            []string
+	}{
+		"the worker ended":        {20 * time.Second, time.Minute, "", []string{"00 min: push", "01 min: push"}},
+		"it ended, and it fails":  {20 * time.Second, 9 * time.Hour, fault.TaskFailed, []string{"00 min: push", "01 min: push"}},
+		"the worker was there":    {9 * time.Hour, time.Minute, fault.TaskFailed, []string{"00 min: push"}},
+		"it ended before it gave": {0, time.Minute, fault.TaskFailed, []string{"00 min: push"}},
+	} {
+		l := &lone{given: bmc.TaskRef{URI: "/t/1"}, restarts: start.Add(c.restarts)}
+		good := func(l *lone) bool { return l.pushed.Sub(start) > c.works/2 }
+		l.firmware = versions(good)
+		l.task = func(l *lone) (bmc.TaskState, error) {
+			if good(l) {
+				return bmc.TaskState{State: "Completed", Done: true, OK: true}, nil
+			}
+			if l.now.Sub(l.pushed) < 40*time.Second {
+				return bmc.TaskState{State: "Running"}, nil
+			}
+			return bmc.TaskState{State: "Exception", Done: true, Messages: []string{"could not be downloaded"}}, nil
+		}
+		_, _, err := l.carry(t, plan.KindFirmware, biosImage("none"))
+		if f := fault.From(err); c.want == "" && err != nil || c.want != "" && (f == nil || f.Code != c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		if d := cmp.Diff(c.told, l.told); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
 	}
 }
 

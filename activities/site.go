@@ -35,6 +35,8 @@ type Site struct {
 	// Dial connects to machines whose pages and ports are checked. nil: as the worker's own network does.
 	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	Clock func() time.Time
+	// Process names this process among all that work or worked for the site.
+	Process string
 	// Poll is the pause between two looks at something that changes slowly (power, a task).
 	Poll time.Duration
 	// Faster divides how long hardware may take, so that a test sees in seconds how production gives

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
@@ -140,7 +141,7 @@ func siteWorker(ctx context.Context, c *config.Config, slug string, o Options) e
 	}()
 	turns := &stagger{every: site.Stagger() / time.Duration(max(o.Faster, 1)), clock: time.Now}
 	acts := &activities.Site{BMCs: opener, Secrets: siteSecrets{door}, Images: images, Boots: siteBoots{door}, Configs: configs,
-		PowerOn: turns.wait, Endpoint: endpoint, Clock: time.Now,
+		PowerOn: turns.wait, Endpoint: endpoint, Clock: time.Now, Process: rand.Text(),
 		Poll: 5 * time.Second / time.Duration(max(o.Faster, 1)), Faster: o.Faster}
 	g, ctx := errgroup.WithContext(ctx)
 	if site.Serve != "" {
