@@ -22,7 +22,7 @@ build: ## build cagenut and cagenut-dev into bin/
 bin/cagenut bin/cagenut-dev: build
 
 .PHONY: demo
-demo: build ## accept a rack of 12 simulated servers before your eyes; DEMO=hold leaves it running
+demo: build ## install a rack of 12 simulated servers before your eyes; DEMO=hold leaves it running
 	./bin/cagenut-dev demo $(if $(filter hold,$(DEMO)),--hold)
 
 .PHONY: test
