@@ -226,7 +226,7 @@ func configured(c Call, r configmgmt.Report) (Result, error) {
 func told(r configmgmt.Report) string {
 	what := "changed"
 	if r.State == configmgmt.Running && r.Steps == 0 {
-		return "works"
+		return "under way"
 	}
 	if r.Test {
 		what = "would change"

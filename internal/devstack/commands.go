@@ -93,7 +93,7 @@ func (s *Stack) welcome(out cli.Streams) {
 	fmt.Fprintf(out.Err, `
 The API is at %s; %s. Open that address in a browser to watch.
 The box's NetBox is at %s/api/ (token %s), its faults and journal at %s.
-  %s install --rack %s --site %s --until hardware --reason "try it" --ticket DEMO-1 --watch
+  %s install --rack %s --site %s --reason "try it" --ticket DEMO-1 --watch
 `, s.API(), found, url, token, s.BoxAdmin(), command, s.rack.Name, s.rack.Site.Slug)
 }
 

@@ -81,7 +81,11 @@ func (s *Server) asset(c *call) (*page, error) {
 	if b.Moves, err = s.o.Store.StatusMoves(ctx, id); err != nil {
 		return nil, err
 	}
-	d, stale, err := s.inv.device(ctx, id)
+	var ended time.Time
+	if len(b.Runs) > 0 {
+		ended = b.Runs[0].Ended
+	}
+	d, stale, err := s.inv.device(ctx, id, ended)
 	switch {
 	case err == nil:
 		b.Device, b.Ref = &d, d.Ref()

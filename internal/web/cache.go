@@ -15,9 +15,10 @@ import (
 // What NetBox hears of us: a wall screen that looks every few seconds at a rack costs it one reading
 // of that rack in freshFor, and however many pages are open, at most inventoryAtOnce readings at once.
 const (
-	freshFor         = 30 * time.Second // a status that we wrote ourselves shows from our own records at once
-	sorryFor         = 5 * time.Second  // how long a failure is not tried again
-	staleFor         = time.Hour        // how old a value may be when NetBox is away
+	freshFor         = 30 * time.Second
+	pastFor          = 2 * time.Second // how long a value counts although a run of ours has ended since
+	sorryFor         = 5 * time.Second // how long a failure is not tried again
+	staleFor         = time.Hour       // how old a value may be when NetBox is away
 	inventoryAtOnce  = 4
 	inventoryTimeout = 8 * time.Second
 	maxRemembered    = 500 // values; NetBox's own pages are bounded
@@ -45,10 +46,10 @@ func newRemembered(inv Inventory, clock func() time.Time) *remembered {
 	return &remembered{inv: inv, clock: clock, slots: make(chan struct{}, inventoryAtOnce), by: map[string]*memory{}}
 }
 
-// recall gives the value of a key. stale is the age of a value that is given because NetBox is away;
-// zero: it is fresh.
-func recall[T any](ctx context.Context, r *remembered, key string, read func(context.Context) (T, error)) (v T, stale time.Duration, err error) {
-	m := r.want(key, func(ctx context.Context) (any, error) { return read(ctx) })
+// recall gives the value of a key as it was after since, when something of ours may have changed it. stale is
+// the age of a value that is given because NetBox is away; zero: it is fresh.
+func recall[T any](ctx context.Context, r *remembered, key string, since time.Time, read func(context.Context) (T, error)) (v T, stale time.Duration, err error) {
+	m := r.want(key, since, func(ctx context.Context) (any, error) { return read(ctx) })
 	select {
 	case <-m.ready:
 	case <-ctx.Done():
@@ -68,7 +69,7 @@ func recall[T any](ctx context.Context, r *remembered, key string, read func(con
 
 // want finds a memory that is fresh or on its way, or begins one. The reading outlives the request
 // that wants it, since others may wait for it too.
-func (r *remembered) want(key string, read func(context.Context) (any, error)) *memory {
+func (r *remembered) want(key string, since time.Time, read func(context.Context) (any, error)) *memory {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.clock()
@@ -76,7 +77,9 @@ func (r *remembered) want(key string, read func(context.Context) (any, error)) *
 	if old != nil {
 		select {
 		case <-old.ready:
-			if age := now.Sub(old.at); age < freshFor && old.err == nil || age < sorryFor {
+			age := now.Sub(old.at)
+			past := old.at.Before(since) && age >= pastFor
+			if old.err == nil && age < freshFor && !past || old.err != nil && age < sorryFor {
 				return old
 			}
 		default:
@@ -127,14 +130,14 @@ func (r *remembered) want(key string, read func(context.Context) (any, error)) *
 	return m
 }
 
-// rack gives a rack.
-func (r *remembered) rack(ctx context.Context, site, name string) (inventory.Rack, time.Duration, error) {
-	return recall(ctx, r, "rack\x00"+site+"\x00"+name, func(ctx context.Context) (inventory.Rack, error) { return r.inv.Rack(ctx, site, name) })
+// rack gives a rack as it was after since.
+func (r *remembered) rack(ctx context.Context, site, name string, since time.Time) (inventory.Rack, time.Duration, error) {
+	return recall(ctx, r, "rack\x00"+site+"\x00"+name, since, func(ctx context.Context) (inventory.Rack, error) { return r.inv.Rack(ctx, site, name) })
 }
 
-// device gives a device with its interfaces.
-func (r *remembered) device(ctx context.Context, id asset.ID) (inventory.Device, time.Duration, error) {
-	return recall(ctx, r, "device\x00"+id.String(), func(ctx context.Context) (inventory.Device, error) {
+// device gives a device with its interfaces, as it was after since.
+func (r *remembered) device(ctx context.Context, id asset.ID, since time.Time) (inventory.Device, time.Duration, error) {
+	return recall(ctx, r, "device\x00"+id.String(), since, func(ctx context.Context) (inventory.Device, error) {
 		found, err := r.inv.Describe(ctx, []asset.ID{id})
 		if err != nil {
 			return inventory.Device{}, err
@@ -148,7 +151,7 @@ func (r *remembered) device(ctx context.Context, id asset.ID) (inventory.Device,
 
 // find gives the devices that a person means by a name or a serial.
 func (r *remembered) find(ctx context.Context, word string) ([]inventory.Device, error) {
-	found, _, err := recall(ctx, r, "find\x00"+word, func(ctx context.Context) ([]inventory.Device, error) {
+	found, _, err := recall(ctx, r, "find\x00"+word, time.Time{}, func(ctx context.Context) ([]inventory.Device, error) {
 		for _, q := range []inventory.Query{{Names: []string{word}}, {Serials: []string{word}}} {
 			found, err := r.inv.Find(ctx, q)
 			if errors.Is(err, inventory.ErrNotFound) || err == nil && len(found) == 0 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
@@ -31,6 +32,16 @@ type statusCount struct {
 	N      int
 }
 
+// lastEnd is when the last of the newest runs ended: until then NetBox may have been written.
+func lastEnd(newest map[asset.ID]operation.Run) (last time.Time) {
+	for _, run := range newest {
+		if run.Ended.After(last) {
+			last = run.Ended
+		}
+	}
+	return last
+}
+
 func (s *Server) rack(c *call) (*page, error) {
 	b := rackBody{Site: c.PathValue("site"), Name: c.PathValue("rack"), Live: map[operation.State]int{}}
 	if !c.viewer.allows(b.Site) {
@@ -38,7 +49,7 @@ func (s *Server) rack(c *call) (*page, error) {
 	}
 	p := &page{Template: "rack", Title: "Rack " + b.Name, Nav: "sites", Stream: url.Values{"site": {b.Site}}}
 	ctx := c.Context()
-	r, stale, err := s.inv.rack(ctx, b.Site, b.Name)
+	r, stale, err := s.inv.rack(ctx, b.Site, b.Name, time.Time{})
 	if err != nil {
 		if code := translate(err).Code; code == fault.NotFound || code == fault.Invalid {
 			return nil, err
@@ -56,7 +67,6 @@ func (s *Server) rack(c *call) (*page, error) {
 		p.Body = b
 		return p, nil
 	}
-	p.Notices = append(p.Notices, staleNotice(stale)...)
 	b.Rack = &r
 	if len(r.Devices) > maxRackDevices {
 		p.Notices = append(p.Notices, notice{Kind: "warn", Text: "The rack holds more than 1,000 devices; the first are shown.", Do: "look into NetBox for the others"})
@@ -74,6 +84,10 @@ func (s *Server) rack(c *call) (*page, error) {
 		p.Notices = append(p.Notices, notice{Kind: "warn", Text: "PostgreSQL does not answer: this shows what NetBox says, and nothing of what runs.",
 			Do: fault.Remedy(fault.StoreAway)})
 	}
+	if again, older, err := s.inv.rack(ctx, b.Site, b.Name, lastEnd(newest)); err == nil && len(again.Devices) == len(r.Devices) {
+		r, stale = again, older
+	}
+	p.Notices = append(p.Notices, staleNotice(stale)...)
 	by := map[asset.Status]int{}
 	for _, d := range r.Devices {
 		st := deviceState{RackDevice: d}

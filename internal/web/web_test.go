@@ -326,6 +326,29 @@ func TestNetBoxIsAskedLittle(t *testing.T) {
 	}
 }
 
+// What a run wrote into NetBox is seen when it has ended, and not half a minute later.
+func TestAnEndedRunIsSeen(t *testing.T) {
+	d := start(t)
+	const rack = "/sites/ams01/racks/r12"
+	d.get(t, rack)
+	d.clock.Move(5 * time.Second)
+	d.get(t, rack)
+	if got := d.records.Asked(); got != 1 {
+		t.Fatalf("NetBox was asked %d times, want once", got)
+	}
+	d.clock.Move(time.Second)
+	ended := d.clock.Now()
+	d.store.Change(webtest.Accepting, 105, func(r *operation.Run) { r.State, r.Ended = operation.Done, ended }, operation.Event{})
+	d.clock.Move(3 * time.Second)
+	for range 3 {
+		d.get(t, rack)
+		d.clock.Move(3 * time.Second)
+	}
+	if got := d.records.Asked(); got != 2 {
+		t.Errorf("after the end of a run NetBox was asked %d times in all, want twice", got)
+	}
+}
+
 // TestHostileWords puts markup wherever words come from elsewhere.
 func TestHostileWords(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>` + "\x00\u202e' {{.}} </svg></title>"
