@@ -30,7 +30,9 @@ type configureHandle struct {
 	Again int                `json:"again,omitempty"` // runs that ended without doing anything: the next is another one
 	Lost  int                `json:"lost,omitempty"`  // test runs
 	Told  bool               `json:"told,omitempty"`  // the write of a real run is recorded
-	Watch watch              `json:"watch,omitzero"`
+	// Unsure: an attempt before may have had a real run accepted, whose answer was lost and write not recorded.
+	Unsure bool  `json:"unsure,omitempty"`
+	Watch  watch `json:"watch,omitzero"`
 }
 
 // configure hands the machine to configuration management: its key first, then a test run, then the real
@@ -59,7 +61,7 @@ func (a *Site) configure(ctx context.Context, c Call) (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		return again(0, configureHandle{Phase: phaseTest}, "%s answers: a test run", t.Name)
+		return again(0, configureHandle{Phase: phaseTest, Unsure: h.Unsure}, "%s answers: a test run", t.Name)
 	}
 	if h.Run == nil {
 		return a.ask(ctx, c, d, t, want, h)
@@ -104,8 +106,10 @@ func (a *Site) enrol(ctx context.Context, c Call, d configmgmt.Driver, t configm
 		if err != nil && !errors.Is(err, configmgmt.ErrNotEnrolled) {
 			return Result{}, err
 		}
-		// What the attempt before was about to let in is not told yet.
-		return again(0, configureHandle{Phase: phaseEnrol, New: err != nil || before[configureHandle](c).New}, "%s is to know %s by its key", s.Driver, t.Name)
+		// What the attempt before was about to let in, or to run, is not told yet.
+		last := before[configureHandle](c)
+		next := configureHandle{Phase: phaseEnrol, New: err != nil || last.New, Unsure: last.Unsure || last.Phase == phaseReal && !last.Told}
+		return again(0, next, "%s is to know %s by its key", s.Driver, t.Name)
 	}
 	key := c.Known.Installed.Fingerprint
 	err := d.Enroll(ctx, t, key)
@@ -122,7 +126,7 @@ func (a *Site) enrol(ctx context.Context, c Call, d configmgmt.Driver, t configm
 	case err != nil:
 		return Result{}, err
 	}
-	next := configureHandle{Phase: phaseReach}
+	next := configureHandle{Phase: phaseReach, Unsure: h.Unsure}
 	if h.New {
 		return wrote(next, []plan.Write{configWrite(s, "key", "accepted: "+key)}, "%s has let %s in", s.Driver, t.Name)
 	}
@@ -184,7 +188,7 @@ func tested(c Call, h configureHandle, r configmgmt.Report) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if r.State == configmgmt.Succeeded && r.Changed == 0 {
+	if r.State == configmgmt.Succeeded && r.Changed == 0 && !h.Unsure { // else a real run shows what is so, and is told
 		return Result{Done: &Done{Summary: fmt.Sprintf("already so: nothing to change in %d states or tasks", r.Steps), Evidence: evidence}}, nil
 	}
 	text := "test run: " + told(r)

@@ -175,6 +175,36 @@ func TestAKeyWhoseWriteWasNotTold(t *testing.T) {
 	same(t, "writes", []string{toldKey, toldRun}, plainly(got.writes))
 }
 
+// A real run whose answer was lost for good has changed the machine: a retry that finds nothing left to
+// change tells of it all the same, also when an attempt between the two came no farther than the key.
+func TestARealRunWhoseWriteWasNotTold(t *testing.T) {
+	d := &Scripted{shows: ownKey, Key: ownKey, changes: 1}
+	a := &Site{Configs: d}
+	c := configureCall()
+	for len(d.real) == 0 {
+		r, err := a.Step(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(d.real) == 0 {
+			c.Handle = r.Again.Handle
+		}
+	}
+	c.Last, c.Handle, c.Attempt = c.Handle, nil, 2
+	d.away = forever
+	_, next, f := walk(t, a, c)
+	if f == nil || f.Code != fault.HostAway {
+		t.Fatalf("got %v", f)
+	}
+	d.away = 0
+	got, _, f := walk(t, a, *next)
+	if f != nil {
+		t.Fatal(f)
+	}
+	same(t, "writes", []string{toldRun}, plainly(got.writes))
+	same(t, "attempts with real runs", []int{1, 3}, []int{d.real[0].Attempt, d.real[len(d.real)-1].Attempt})
+}
+
 func TestConfigureNeedsAProvedSystem(t *testing.T) {
 	for name, is := range map[string]*operation.Installed{
 		"nothing":               nil,
