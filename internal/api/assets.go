@@ -45,6 +45,13 @@ func (s *Server) getAsset(w http.ResponseWriter, c *call) error {
 	if p := found[0].profile; p != nil {
 		a.Profile = profileRef(*p)
 	}
+	known, err := s.o.Store.Known(c.Context(), d.Ref())
+	if err != nil {
+		return err
+	}
+	if i := known.Installed; i != nil && i.Digest != "" {
+		a.System = i
+	}
 	return answer(w, http.StatusOK, a)
 }
 

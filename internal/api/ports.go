@@ -44,6 +44,8 @@ type Store interface {
 	Events(ctx context.Context, f operation.EventFilter) ([]operation.Event, error)
 	// LastEvent is the Seq of the newest event, 0 when there is none.
 	LastEvent(ctx context.Context) (int64, error)
+	// Known gives what operations have learned of an asset; the zero value when nothing is known.
+	Known(ctx context.Context, a asset.Ref) (operation.Known, error)
 	// CurrentHolders gives the holders of those assets that are held.
 	CurrentHolders(ctx context.Context, ids []asset.ID) (map[asset.ID]operation.Holder, error)
 	// InstallHistories gives what is known of those assets that have a past with us.

@@ -88,6 +88,9 @@ func assetTable(t *table, a wire.Asset) {
 	}
 	t.row("BMC", oob)
 	t.row("profile", orDash(a.Profile))
+	if i := a.System; i != nil {
+		t.row("system", fmt.Sprintf("%s, kernel %s, installed by %s on %s", orDash(i.OS), orDash(i.Kernel), i.Operation, i.At.UTC().Format(time.DateOnly)))
+	}
 	if a.Holder != nil {
 		t.row("held by", fmt.Sprintf("%s of %s, %s", a.Holder.Operation, a.Holder.Actor, a.Holder.State))
 	}

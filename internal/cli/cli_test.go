@@ -77,6 +77,7 @@ func TestOutputs(t *testing.T) {
 	mismatch.Details = []fault.Item{{Subject: "serial", Expected: "SN002", Seen: "SN999"}}
 	a.Store.Move(id, "srv-02", operation.Waiting, "identity", operation.StepParked, mismatch)
 	a.Store.Move(id, "srv-03", operation.Running, "stage", operation.StepRunning, nil)
+	a.Store.Installed(102, operation.Installed{Digest: "d1", OS: "debian 12", Kernel: "6.1.0-28-amd64", Operation: "op_01JD0000000000000000000000", At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)})
 	firmwareFile := filepath.Join(t.TempDir(), "bios.bin")
 	if err := os.WriteFile(firmwareFile, []byte("BIOS"), 0o600); err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ type assetBody struct {
 	Device   *inventory.Device // nil: NetBox did not tell
 	Runs     []operation.RunRow
 	Moves    []operation.StatusMove
+	System   *operation.Installed // that we installed last; nil: none, or it was erased
 	Hardware *hardware
 	Now      *operation.RunRow // the run that holds the machine; nil: none
 }
@@ -80,6 +81,13 @@ func (s *Server) asset(c *call) (*page, error) {
 	}
 	if b.Moves, err = s.o.Store.StatusMoves(ctx, id); err != nil {
 		return nil, err
+	}
+	known, err := s.o.Store.Known(ctx, b.Ref)
+	if err != nil {
+		return nil, err
+	}
+	if i := known.Installed; i != nil && i.Digest != "" {
+		b.System = i
 	}
 	var ended time.Time
 	if len(b.Runs) > 0 {

@@ -26,6 +26,8 @@ type Store interface {
 	// NewestRuns gives the newest run of those assets that have one; at most 1,000 at once.
 	NewestRuns(ctx context.Context, ids []asset.ID) (map[asset.ID]operation.Run, error)
 	StatusMoves(ctx context.Context, id asset.ID) ([]operation.StatusMove, error)
+	// Known gives what operations have learned of an asset; the zero value when nothing is known.
+	Known(ctx context.Context, a asset.Ref) (operation.Known, error)
 	// LatestProof gives the newest evidence of a kind; fault.NotFound without any.
 	LatestProof(ctx context.Context, id asset.ID, kind string) (operation.Proof, error)
 	// LatestEvents gives the newest events first; Events gives those after a number, in order.

@@ -106,7 +106,7 @@ var pages = map[string][]string{
 	"/sites":                             {"ctl-1/4242", "4100 ms", "v1.3.2", "site-fra02", "away"},
 	"/sites/ams01":                       {"Site ams01", "ams-oob-1/31", "r12"},
 	"/sites/ams01/racks/r12":             {"Rack r12, front", "srv-105", "waits: firmware", "U20–U23 storage-1", "U18.5 kvm", "takes no unit", "mounted on the other face"},
-	"/assets/105":                        {"srv-105", "SN105", "PowerEdge R660", "10.77.12.5/24", "2 × Xeon Gold 6430", "2 × 32 GiB DDR5", "by <a", "seen in NetBox", "sw-r12-mgmt Ethernet5"},
+	"/assets/105":                        {"srv-105", "SN105", "PowerEdge R660", "10.77.12.5/24", "2 × Xeon Gold 6430", "2 × 32 GiB DDR5", "by <a", "seen in NetBox", "sw-r12-mgmt Ethernet5", "debian 12", "6.1.0-28-amd64"},
 	"/assets":                            {"Find a machine"},
 }
 

@@ -30,6 +30,7 @@ type MemoryStore struct {
 	firmware   []operation.FirmwareFile
 	audit      []operation.AuditEntry
 	histories  map[asset.ID]operation.InstallHistory
+	known      map[asset.ID]operation.Known
 	blobs      map[string]json.RawMessage
 	down       error
 	boots      boots
@@ -267,6 +268,23 @@ func (m *MemoryStore) CurrentHolders(_ context.Context, ids []asset.ID) (map[ass
 		}
 	}
 	return out, err
+}
+
+// Known gives what Installed has set.
+func (m *MemoryStore) Known(_ context.Context, a asset.Ref) (operation.Known, error) {
+	unlock, err := m.lock()
+	defer unlock()
+	return m.known[a.ID], err
+}
+
+// Installed gives an asset a system.
+func (m *MemoryStore) Installed(id asset.ID, i operation.Installed) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil {
+		m.known = map[asset.ID]operation.Known{}
+	}
+	m.known[id] = operation.Known{Installed: &i}
 }
 
 // Remember gives an asset a past.

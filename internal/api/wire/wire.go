@@ -85,6 +85,7 @@ type Asset struct {
 	Profile  string                   `json:"profile,omitempty"` // name@version
 	Holder   *operation.Holder        `json:"holder,omitempty"`
 	History  operation.InstallHistory `json:"history"`
+	System   *operation.Installed     `json:"system,omitempty"`   // that we installed last and have not erased
 	Blocking *fault.Error             `json:"blocking,omitempty"` // why an install would be refused now
 }
 

@@ -82,6 +82,7 @@ func Scene(now time.Time) (*Memory, *Records) {
 		e.Operation, e.At = Accepting, now.Add(time.Duration(i-25)*time.Minute)
 		m.Happen(e)
 	}
+	m.Systems = map[asset.ID]*operation.Installed{Parked: {Digest: "7d1f0a3b9c2e", OS: "debian 12", Kernel: "6.1.0-28-amd64", Operation: Accepting, At: now.Add(-48 * time.Hour)}}
 	m.Proofs[Parked] = operation.Proof{Operation: Accepting, Step: "hardware", Kind: "hardware", Title: "The machine as its BMC reads it", At: now.Add(-2 * time.Hour),
 		Data: json.RawMessage(`{"systems":[{"id":"1","manufacturer":"Dell","model":"PowerEdge R660","serial":"SN105","bios_version":"2.1.4","boot_mode":"UEFI"}],
 		"managers":[{"id":"1","model":"iDRAC 9","firmware":"7.00.60"}],

@@ -21,6 +21,7 @@ type Memory struct {
 	Beats      []operation.Heartbeat
 	Moves      []operation.StatusMove
 	Proofs     map[asset.ID]operation.Proof
+	Systems    map[asset.ID]*operation.Installed
 	Behind     operation.Backlog
 
 	mu     sync.Mutex
@@ -252,6 +253,13 @@ func (m *Memory) StatusMoves(context.Context, asset.ID) ([]operation.StatusMove,
 	unlock, err := m.lock()
 	defer unlock()
 	return m.Moves, err
+}
+
+// Known gives Systems' of the asset.
+func (m *Memory) Known(_ context.Context, a asset.Ref) (operation.Known, error) {
+	unlock, err := m.lock()
+	defer unlock()
+	return operation.Known{Installed: m.Systems[a.ID]}, err
 }
 
 // LatestProof gives what Proofs holds.
