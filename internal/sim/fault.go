@@ -206,7 +206,7 @@ func (l *Faults) Take(machine, method, path, phase string) []Fault {
 	for _, f := range l.rules {
 		mutating := method != http.MethodGet && method != http.MethodHead
 		switch {
-		case !f.left(), f.Phase != phase, f.ofHost(),
+		case !f.left(), f.Phase != phase, f.OfHost(),
 			f.Machine != machine && (f.Machine != "" || machine == NetBox || machine == Salt),
 			f.Method != "" && !strings.EqualFold(f.Method, method),
 			!mutating && (f.Mutating || f.Action == ActHold),
@@ -225,8 +225,8 @@ func (l *Faults) Take(machine, method, path, phase string) []Fault {
 	return out
 }
 
-// ofHost tells that a rule is about a host, not about its BMC.
-func (f *Fault) ofHost() bool {
+// OfHost tells that a rule is about a host, not about its BMC.
+func (f *Fault) OfHost() bool {
 	switch f.Action {
 	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken, ActKeepsBoot, ActHostFails:
 		return true
