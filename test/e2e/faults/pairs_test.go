@@ -84,14 +84,10 @@ type gate struct {
 // gates park by a refusal of the step's own requests, or of the step before where it has none of its own.
 func gates(s step) gate {
 	refused := sim.Fault{Path: s.path, Action: sim.ActStatus, Status: 400}
-	from := func(name string) gate {
-		i := slices.IndexFunc(steps(), func(x step) bool { return x.name == name })
-		refused.Path = steps()[i].path
-		return gate{name, refused, fault.Rejected}
-	}
 	switch s.name {
 	case "addresses":
-		return from("hardware")
+		refused.Path = steps()[len(steps())-1].path // then nobody knows the memory
+		return gate{"hardware", refused, fault.Differs}
 	case "agent":
 		refused.Method = "PATCH"
 	case "burn-in":
