@@ -192,6 +192,18 @@ func (p pair) rank() int {
 	return 2
 }
 
+// until is how far the machine is installed: what has been shown by then needs no operating system.
+func (p pair) until() string {
+	early := []string{"preflight", "stage"}
+	for _, s := range steps() {
+		early = append(early, s.name)
+	}
+	if slices.Contains(early, p.step.name) {
+		return "hardware"
+	}
+	return "active"
+}
+
 // pairs lists every step with every fault that makes sense in it. A fault that passes by itself comes
 // twice: once, and lasting.
 func pairs() []pair {
@@ -221,7 +233,10 @@ func pairs() []pair {
 		if !f.passes {
 			out = append(out, p)
 		}
-		if f.stops || f.cord {
+		// What lasts and is survived shows more than once; and that a short fault passes, which is the executor's
+		// doing, is shown in one step of each kind.
+		others := []string{"os-install", "installed", "validate", "in-service"}
+		if f.stops || f.cord || f.lasts == survived && !f.passes || len(f.only) != 1 && slices.Contains(others, s.name) && !f.passes {
 			return
 		}
 		p.once, p.want, p.also, p.says = true, survived, "", ""
