@@ -13,6 +13,7 @@ import (
 	"github.com/cagenut/cagenut/configmgmt"
 	"github.com/cagenut/cagenut/configmgmt/configmgmttest"
 	"github.com/cagenut/cagenut/configmgmt/salt"
+	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/internal/sim/saltsim"
 )
 
@@ -51,15 +52,17 @@ func facts() configmgmt.Facts {
 // world is the box's Salt behind salt-api's port, with one host.
 type world struct {
 	*saltsim.Server
-	url string
-	key atomic.Int64
+	faults sim.Faults
+	url    string
+	key    atomic.Int64
 }
 
 func start(t *testing.T) *world {
 	t.Helper()
 	// Everything that a test starts ends with it. The check runs last.
 	t.Cleanup(func() { goleak.VerifyNone(t, goleak.IgnoreCurrent()) })
-	server, err := saltsim.Open(saltsim.Options{User: "cagenut", Password: password, Files: files, Dir: t.TempDir(),
+	w := &world{}
+	server, err := saltsim.Open(saltsim.Options{User: "cagenut", Password: password, Files: files, Dir: t.TempDir(), Faults: &w.faults,
 		Facts: func(string) (configmgmt.Facts, bool) { return facts(), true }})
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +74,7 @@ func start(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{Server: server, url: web.URL}
+	w.Server, w.url = server, web.URL
 	w.Start(t)
 	return w
 }
@@ -114,6 +117,14 @@ func (w *world) Release(t *testing.T) { w.must(t, w.Free("srv-101")) }
 func (w *world) Hold(t *testing.T)    { w.must(t, w.Server.Hold("srv-101")) }
 func (w *world) Stop(t *testing.T)    { w.must(t, w.Server.Stop("srv-101")) }
 func (w *world) Start(t *testing.T)   { w.must(t, w.Server.Start("srv-101", w.pem())) }
+
+// spoil adds a rule of the box's Salt.
+func (w *world) spoil(t *testing.T, f sim.Fault) {
+	t.Helper()
+	f.Machine = sim.Salt
+	_, err := w.faults.Add(f)
+	w.must(t, err)
+}
 
 func (w *world) must(t *testing.T, err error) {
 	t.Helper()

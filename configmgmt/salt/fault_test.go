@@ -21,6 +21,7 @@ import (
 	"github.com/cagenut/cagenut/configmgmt"
 	"github.com/cagenut/cagenut/configmgmt/configmgmttest"
 	"github.com/cagenut/cagenut/configmgmt/salt"
+	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/internal/sim/saltsim"
 )
 
@@ -51,32 +52,32 @@ const (
 func TestSubmitFaults(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		fault saltsim.Fault
+		fault sim.Fault
 		want  error // of the first call
 		found bool  // by the second
 	}{
-		{"the answer is lost", saltsim.Fault{Call: publish, Phase: saltsim.After, Action: saltsim.ActReset}, configmgmt.ErrUnreachable, true},
-		{"an HTML page after the effect", saltsim.Fault{Call: publish, Phase: saltsim.After, Action: saltsim.ActHTML}, configmgmt.ErrMalformed, true},
-		{"a server error after the effect", saltsim.Fault{Call: publish, Phase: saltsim.After, Action: saltsim.ActStatus, Status: 504}, configmgmt.ErrServer, true},
-		{"a server error before the effect", saltsim.Fault{Call: publish, Action: saltsim.ActStatus, Status: 500}, configmgmt.ErrServer, false},
-		{"a list of strings with HTTP 200", saltsim.Fault{Call: publish, Action: saltsim.ActAnswer, Body: `{"return": [["no", "way"]]}`}, configmgmt.ErrMalformed, false},
-		{"a text with HTTP 200", saltsim.Fault{Call: publish, Action: saltsim.ActAnswer, Body: `{"return": ["an exception"]}`}, configmgmt.ErrMalformed, false},
-		{"nothing at all with HTTP 200", saltsim.Fault{Call: publish, Action: saltsim.ActAnswer, Body: `{"return": []}`}, configmgmt.ErrMalformed, false},
-		{"nobody was targeted", saltsim.Fault{Call: publish, Action: saltsim.ActAnswer, Body: `{"return": [{}]}`}, configmgmt.ErrNotEnrolled, false},
-		{"another job ID", saltsim.Fault{Call: publish, Action: saltsim.ActAnswer, Body: `{"return": [{"jid": "1", "minions": ["srv-101"]}]}`}, configmgmt.ErrMalformed, false},
-		{"more than anybody should read", saltsim.Fault{Call: publish, Action: saltsim.ActBig}, configmgmt.ErrTooLarge, false},
-		{"salt-api restarts before", saltsim.Fault{Call: publish, Action: saltsim.ActForget}, nil, true},
-		{"salt-api restarts after", saltsim.Fault{Call: publish, Phase: saltsim.After, Action: saltsim.ActForget}, nil, true},
-		{"salt-api forgets for ever", saltsim.Fault{Call: publish, Action: saltsim.ActForget, Count: 2}, configmgmt.ErrDenied, false},
-		{"the look-up fails", saltsim.Fault{Call: lookUp, Action: saltsim.ActStatus, Status: 500}, configmgmt.ErrServer, false},
-		{"the look-up is a text", saltsim.Fault{Call: lookUp, Action: saltsim.ActAnswer, Body: `{"return": ["Exception occurred in runner jobs.list_job"]}`}, configmgmt.ErrMalformed, false},
-		{"the login fails", saltsim.Fault{Call: "^login", Action: saltsim.ActStatus, Status: 401}, configmgmt.ErrDenied, false},
+		{"the answer is lost", sim.Fault{Path: publish, Phase: sim.After, Action: sim.ActReset}, configmgmt.ErrUnreachable, true},
+		{"an HTML page after the effect", sim.Fault{Path: publish, Phase: sim.After, Action: sim.ActHTML}, configmgmt.ErrMalformed, true},
+		{"a server error after the effect", sim.Fault{Path: publish, Phase: sim.After, Action: sim.ActStatus, Status: 504}, configmgmt.ErrServer, true},
+		{"a server error before the effect", sim.Fault{Path: publish, Action: sim.ActStatus, Status: 500}, configmgmt.ErrServer, false},
+		{"a list of strings with HTTP 200", sim.Fault{Path: publish, Action: sim.ActStatus, Status: 200, Body: `{"return": [["no", "way"]]}`}, configmgmt.ErrMalformed, false},
+		{"a text with HTTP 200", sim.Fault{Path: publish, Action: sim.ActStatus, Status: 200, Body: `{"return": ["an exception"]}`}, configmgmt.ErrMalformed, false},
+		{"nothing at all with HTTP 200", sim.Fault{Path: publish, Action: sim.ActStatus, Status: 200, Body: `{"return": []}`}, configmgmt.ErrMalformed, false},
+		{"nobody was targeted", sim.Fault{Path: publish, Action: sim.ActStatus, Status: 200, Body: `{"return": [{}]}`}, configmgmt.ErrNotEnrolled, false},
+		{"another job ID", sim.Fault{Path: publish, Action: sim.ActStatus, Status: 200, Body: `{"return": [{"jid": "1", "minions": ["srv-101"]}]}`}, configmgmt.ErrMalformed, false},
+		{"more than anybody should read", sim.Fault{Path: publish, Action: sim.ActBig, Size: 64 << 20}, configmgmt.ErrTooLarge, false},
+		{"salt-api restarts before", sim.Fault{Path: publish, Action: sim.ActExpiredSession}, nil, true},
+		{"salt-api restarts after", sim.Fault{Path: publish, Phase: sim.After, Action: sim.ActExpiredSession}, nil, true},
+		{"salt-api forgets for ever", sim.Fault{Path: publish, Action: sim.ActExpiredSession, Count: 2}, configmgmt.ErrDenied, false},
+		{"the look-up fails", sim.Fault{Path: lookUp, Action: sim.ActStatus, Status: 500}, configmgmt.ErrServer, false},
+		{"the look-up is a text", sim.Fault{Path: lookUp, Action: sim.ActStatus, Status: 200, Body: `{"return": ["Exception occurred in runner jobs.list_job"]}`}, configmgmt.ErrMalformed, false},
+		{"the login fails", sim.Fault{Path: "^login", Action: sim.ActStatus, Status: 401}, configmgmt.ErrDenied, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w, d := enrolled(t)
 			w.Release(t)
 			w.Restart() // so that there is a login to spoil
-			w.must(t, w.Fault(test.fault))
+			w.spoil(t, test.fault)
 			_, err := d.Apply(t.Context(), request(configmgmttest.Slow))
 			var e *configmgmt.Error
 			if !errors.Is(err, test.want) || err != nil && !errors.As(err, &e) {
@@ -85,7 +86,7 @@ func TestSubmitFaults(t *testing.T) {
 			if err != nil && (strings.Contains(err.Error(), "<") || strings.Contains(err.Error(), password)) {
 				t.Errorf("error %q shows markup or the password", err)
 			}
-			w.ClearFaults()
+			w.faults.Remove("")
 			h, err := d.Apply(t.Context(), request(configmgmttest.Slow))
 			if err != nil || h.Found != test.found {
 				t.Fatalf("asked again: %+v, %v; want found %t", h, err, test.found)
@@ -104,7 +105,7 @@ func TestInFlight(t *testing.T) {
 	w, d := enrolled(t)
 	w.Release(t)
 	for range 2 {
-		w.must(t, w.Fault(saltsim.Fault{Call: lookUp, Action: saltsim.ActAnswer, Body: noJob}))
+		w.spoil(t, sim.Fault{Path: lookUp, Action: sim.ActStatus, Status: 200, Body: noJob})
 		if h, err := d.Apply(t.Context(), request(configmgmttest.Slow)); err != nil || h.Found {
 			t.Fatalf("Apply = %+v, %v; want a run that seems new", h, err)
 		}
@@ -118,21 +119,21 @@ func TestPollFaults(t *testing.T) {
 	const find = "^local saltutil.find_job"
 	for _, test := range []struct {
 		name  string
-		fault saltsim.Fault
+		fault sim.Fault
 		want  error
 		state configmgmt.State
 	}{
-		{"the minion does not answer", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{"srv-101": {"out": "no_return", "ret": "Minion did not return", "retcode": 1}}]}`}, configmgmt.ErrHostAway, ""},
-		{"the master speaks for the minion", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{"srv-101": "Minion did not return. [No response]"}]}`}, configmgmt.ErrHostAway, ""},
-		{"the minion says false", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{"srv-101": false}]}`}, configmgmt.ErrHostAway, ""},
-		{"the key was taken away", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{}]}`}, configmgmt.ErrNotEnrolled, ""},
-		{"the minion fails", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{"srv-101": {"ret": "a traceback", "retcode": 1}}]}`}, configmgmt.ErrRejected, ""},
-		{"the minion does not know it once", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Body: `{"return": [{"srv-101": {"ret": {}, "retcode": 0}}]}`}, nil, configmgmt.Running},
-		{"the minion does not know it", saltsim.Fault{Call: find, Action: saltsim.ActAnswer, Count: -1, Body: `{"return": [{"srv-101": {"ret": {}, "retcode": 0}}]}`}, nil, configmgmt.Lost},
-		{"the master does not know it once", saltsim.Fault{Call: lookUp, Action: saltsim.ActAnswer, Body: noJob}, nil, configmgmt.Running},
-		{"the master does not know it", saltsim.Fault{Call: lookUp, Action: saltsim.ActAnswer, Count: -1, Body: noJob}, nil, configmgmt.Lost},
-		{"salt-api restarts", saltsim.Fault{Call: lookUp, Action: saltsim.ActForget}, nil, configmgmt.Running},
-		{"salt-api is away", saltsim.Fault{Call: lookUp, Action: saltsim.ActReset}, configmgmt.ErrUnreachable, ""},
+		{"the minion does not answer", sim.Fault{Path: find, Action: sim.ActStatus, Status: 200, Body: `{"return": [{"srv-101": {"out": "no_return", "ret": "Minion did not return", "retcode": 1}}]}`}, configmgmt.ErrHostAway, ""},
+		{"the master speaks for the minion", sim.Fault{Path: find, Action: sim.ActStatus, Status: 200, Body: `{"return": [{"srv-101": "Minion did not return. [No response]"}]}`}, configmgmt.ErrHostAway, ""},
+		{"the minion says false", sim.Fault{Path: find, Action: sim.ActStatus, Status: 200, Body: `{"return": [{"srv-101": false}]}`}, configmgmt.ErrHostAway, ""},
+		{"the key was taken away", sim.Fault{Path: find, Action: sim.ActStatus, Status: 200, Body: `{"return": [{}]}`}, configmgmt.ErrNotEnrolled, ""},
+		{"the minion fails", sim.Fault{Path: find, Action: sim.ActStatus, Status: 200, Body: `{"return": [{"srv-101": {"ret": "a traceback", "retcode": 1}}]}`}, configmgmt.ErrRejected, ""},
+		{"the minion does not know it once", sim.Fault{Path: find, Action: sim.ActStatus, Status: 200, Body: `{"return": [{"srv-101": {"ret": {}, "retcode": 0}}]}`}, nil, configmgmt.Running},
+		{"the minion does not know it", sim.Fault{Path: find, Action: sim.ActStatus, Status: 200, Count: -1, Body: `{"return": [{"srv-101": {"ret": {}, "retcode": 0}}]}`}, nil, configmgmt.Lost},
+		{"the master does not know it once", sim.Fault{Path: lookUp, Action: sim.ActStatus, Status: 200, Body: noJob}, nil, configmgmt.Running},
+		{"the master does not know it", sim.Fault{Path: lookUp, Action: sim.ActStatus, Status: 200, Count: -1, Body: noJob}, nil, configmgmt.Lost},
+		{"salt-api restarts", sim.Fault{Path: lookUp, Action: sim.ActExpiredSession}, nil, configmgmt.Running},
+		{"salt-api is away", sim.Fault{Path: lookUp, Action: sim.ActReset}, configmgmt.ErrUnreachable, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w, d := enrolled(t)
@@ -140,7 +141,7 @@ func TestPollFaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.must(t, w.Fault(test.fault))
+			w.spoil(t, test.fault)
 			r, err := d.Poll(t.Context(), h)
 			if !errors.Is(err, test.want) || r.State != test.state || configmgmt.Over(err) {
 				t.Errorf("Poll = %+v, %v; want %q, %v, and not over", r, err, test.state, test.want)
@@ -154,16 +155,16 @@ func TestMinionFaults(t *testing.T) {
 	w, d := enrolled(t)
 	for _, test := range []struct {
 		name  string
-		fault saltsim.Fault
+		fault sim.Fault
 		want  error
 		state configmgmt.State
 	}{
-		{"it never hears of the job", saltsim.Fault{Call: publish, Action: saltsim.ActLost}, nil, configmgmt.Lost},
-		{"a list of strings", saltsim.Fault{Call: publish, Action: saltsim.ActTexts, Body: "Data failed to compile: password=hunter2"}, configmgmt.ErrRender, ""},
-		{"it is busy", saltsim.Fault{Call: publish, Action: saltsim.ActTexts, Body: `The function "state.apply" is running as PID 1`}, configmgmt.ErrBusy, ""},
+		{"it never hears of the job", sim.Fault{Path: publish, Action: sim.ActMinionLost}, nil, configmgmt.Lost},
+		{"a list of strings", sim.Fault{Path: publish, Action: sim.ActMinionSays, Status: 1, Body: `["Data failed to compile: password=hunter2"]`}, configmgmt.ErrRender, ""},
+		{"it is busy", sim.Fault{Path: publish, Action: sim.ActMinionSays, Status: 1, Body: `["The function \"state.apply\" is running as PID 1"]`}, configmgmt.ErrBusy, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w.must(t, w.Fault(test.fault))
+			w.spoil(t, test.fault)
 			r := request(configmgmttest.Clean)
 			r.Step = t.Name()
 			h, err := d.Apply(t.Context(), r)
@@ -178,6 +179,27 @@ func TestMinionFaults(t *testing.T) {
 				t.Errorf("error %q shows a password", err)
 			}
 		})
+	}
+}
+
+// TestRulesNameTheMinion holds that every call tells the box's rules which minion it is about.
+func TestRulesNameTheMinion(t *testing.T) {
+	w, d := enrolled(t)
+	w.Release(t)
+	for _, call := range []string{"wheel key.print", "runner jobs.list_job", "local_async state.apply", "local test.ping"} {
+		w.spoil(t, sim.Fault{Path: "^" + call + " srv-101$", Action: sim.ActLatency, DelayMS: 1})
+	}
+	_, err := d.Enrolled(t.Context(), w.Target())
+	w.must(t, err)
+	w.must(t, d.Reach(t.Context(), w.Target()))
+	h, err := d.Apply(t.Context(), request(configmgmttest.Slow))
+	w.must(t, err)
+	_, err = d.Poll(t.Context(), h)
+	w.must(t, err)
+	for _, f := range w.faults.List() {
+		if f.Fired != 1 {
+			t.Errorf("%s: fired %d times", f.Path, f.Fired)
+		}
 	}
 }
 
@@ -223,11 +245,11 @@ func TestInspectFaults(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w, d := enrolled(t)
-			f := saltsim.Fault{Call: "^local " + regexp.QuoteMeta(test.fun), Action: saltsim.ActAnswer, Body: test.body, Skip: test.skip}
+			f := sim.Fault{Path: "^local " + regexp.QuoteMeta(test.fun), Action: sim.ActStatus, Status: 200, Body: test.body, Skip: test.skip}
 			if test.body == "" {
-				f.Action, f.Status = saltsim.ActStatus, http.StatusForbidden
+				f.Action, f.Status = sim.ActStatus, http.StatusForbidden
 			}
-			w.must(t, w.Fault(f))
+			w.spoil(t, f)
 			got, err := d.Inspect(t.Context(), w.Target(), configmgmt.Questions{Services: []string{"ssh"}, Mounts: true, Links: true, Clock: true, Reach: []netip.Addr{netip.MustParseAddr("127.0.0.1")}})
 			if !errors.Is(err, test.want) || !strings.Contains(fmt.Sprint(err), test.says) {
 				t.Errorf("error %v, want %v that says %q", err, test.want, test.says)
@@ -240,7 +262,7 @@ func TestInspectFaults(t *testing.T) {
 	t.Run("silence and no way are answers", func(t *testing.T) {
 		for code, want := range map[int]bool{0: true, 1: false, 2: false} {
 			w, d := enrolled(t)
-			w.must(t, w.Fault(saltsim.Fault{Call: "^local network.ping", Action: saltsim.ActAnswer, Body: minionSays(fmt.Sprint(want), code)}))
+			w.spoil(t, sim.Fault{Path: "^local network.ping", Action: sim.ActStatus, Status: 200, Body: minionSays(fmt.Sprint(want), code)})
 			a := netip.MustParseAddr("192.0.2.1")
 			if f, err := d.Inspect(t.Context(), w.Target(), configmgmt.Questions{Reach: []netip.Addr{a}}); err != nil || f.Reached[a] != want {
 				t.Errorf("code %d: %+v, %v; want reached %t", code, f, err, want)
@@ -249,10 +271,10 @@ func TestInspectFaults(t *testing.T) {
 	})
 	t.Run("what stands twice in the mounts", func(t *testing.T) {
 		w, d := enrolled(t)
-		w.must(t, w.Fault(saltsim.Fault{Call: "^local mount.active", Action: saltsim.ActAnswer, Body: minionSays(
-			`{"/": {"device": "/dev/sda1", "fstype": "ext4"}, "/srv": {"device": "/dev/sda1", "fstype": "ext4"}, "/run": {"device": "tmpfs", "fstype": "tmpfs"}, "/proc": {"device": "proc", "fstype": "proc"}}`, 0)}))
-		w.must(t, w.Fault(saltsim.Fault{Call: "^local disk.usage", Action: saltsim.ActAnswer, Body: minionSays(
-			`{"/": {"filesystem": "/dev/sda1", "available": "3000"}, "/run": {"filesystem": "tmpfs", "available": "2048"}}`, 0)}))
+		w.spoil(t, sim.Fault{Path: "^local mount.active", Action: sim.ActStatus, Status: 200, Body: minionSays(
+			`{"/": {"device": "/dev/sda1", "fstype": "ext4"}, "/srv": {"device": "/dev/sda1", "fstype": "ext4"}, "/run": {"device": "tmpfs", "fstype": "tmpfs"}, "/proc": {"device": "proc", "fstype": "proc"}}`, 0)})
+		w.spoil(t, sim.Fault{Path: "^local disk.usage", Action: sim.ActStatus, Status: 200, Body: minionSays(
+			`{"/": {"filesystem": "/dev/sda1", "available": "3000"}, "/run": {"filesystem": "tmpfs", "available": "2048"}}`, 0)})
 		f, err := d.Inspect(t.Context(), w.Target(), configmgmt.Questions{Mounts: true})
 		want := []configmgmt.Mount{{Path: "/", Filesystem: "ext4", FreeMiB: 2}, {Path: "/run", Filesystem: "tmpfs", FreeMiB: 2}, {Path: "/srv", Filesystem: "ext4", FreeMiB: 2}}
 		if diff := cmp.Diff(want, f.Mounts); err != nil || diff != "" {
@@ -268,13 +290,13 @@ func TestEnrollFaults(t *testing.T) {
 		want    error
 	}{
 		{"accepting answers a text", func(t *testing.T, w *world) {
-			w.must(t, w.Fault(saltsim.Fault{Call: "key.accept_dict", Action: saltsim.ActAnswer, Body: `{"return": [{"data": {"return": "Usage: ...", "success": true}}]}`}))
+			w.spoil(t, sim.Fault{Path: "key.accept_dict", Action: sim.ActStatus, Status: 200, Body: `{"return": [{"data": {"return": "Usage: ...", "success": true}}]}`})
 		}, configmgmt.ErrRejected},
 		{"accepting fails", func(t *testing.T, w *world) {
-			w.must(t, w.Fault(saltsim.Fault{Call: "key.accept_dict", Action: saltsim.ActAnswer, Body: `{"return": [{"data": {"return": "Traceback", "success": false}}]}`}))
+			w.spoil(t, sim.Fault{Path: "key.accept_dict", Action: sim.ActStatus, Status: 200, Body: `{"return": [{"data": {"return": "Traceback", "success": false}}]}`})
 		}, configmgmt.ErrRejected},
 		{"reading answers a text", func(t *testing.T, w *world) {
-			w.must(t, w.Fault(saltsim.Fault{Call: "key.print", Action: saltsim.ActAnswer, Body: `{"return": [{"data": {"return": "Usage", "success": true}}]}`}))
+			w.spoil(t, sim.Fault{Path: "key.print", Action: sim.ActStatus, Status: 200, Body: `{"return": [{"data": {"return": "Usage", "success": true}}]}`})
 		}, configmgmt.ErrMalformed},
 		{"somebody rejected the key", func(t *testing.T, w *world) { w.must(t, w.Reject("srv-101")) }, configmgmt.ErrRejected},
 		{"another host has the name, and asks again", func(t *testing.T, w *world) {
@@ -302,8 +324,8 @@ func TestEnrollFaults(t *testing.T) {
 		d := w.open(t)
 		t.Cleanup(func() { _ = d.Close() })
 		// The master shows the right key once, and has another one.
-		w.must(t, w.Fault(saltsim.Fault{Call: "key.print", Action: saltsim.ActAnswer,
-			Body: `{"return": [{"data": {"return": {"minions_pre": {"srv-101": "` + strings.ReplaceAll(saltsim.Key("shown"), "\n", `\n`) + `"}}, "success": true}}]}`}))
+		w.spoil(t, sim.Fault{Path: "key.print", Action: sim.ActStatus, Status: 200,
+			Body: `{"return": [{"data": {"return": {"minions_pre": {"srv-101": "` + strings.ReplaceAll(saltsim.Key("shown"), "\n", `\n`) + `"}}, "success": true}}]}`})
 		err := d.Enroll(t.Context(), w.Target(), salt.Fingerprint(saltsim.Key("shown")))
 		if !errors.Is(err, configmgmt.ErrFingerprint) || len(w.Keys("minions")) != 0 {
 			t.Errorf("Enroll = %v with %v accepted; want %v and none", err, w.Keys("minions"), configmgmt.ErrFingerprint)
@@ -311,7 +333,7 @@ func TestEnrollFaults(t *testing.T) {
 	})
 	t.Run("deleting deletes nothing", func(t *testing.T) {
 		w, d := enrolled(t)
-		w.must(t, w.Fault(saltsim.Fault{Call: "key.delete", Action: saltsim.ActAnswer, Body: `{"return": [{"data": {"return": {}, "success": true}}]}`}))
+		w.spoil(t, sim.Fault{Path: "key.delete", Action: sim.ActStatus, Status: 200, Body: `{"return": [{"data": {"return": {}, "success": true}}]}`})
 		if err := d.Revoke(t.Context(), w.Target()); !errors.Is(err, configmgmt.ErrRejected) {
 			t.Errorf("error %v, want %v", err, configmgmt.ErrRejected)
 		}
@@ -321,7 +343,7 @@ func TestEnrollFaults(t *testing.T) {
 // TestHang holds that every call ends with its context.
 func TestHang(t *testing.T) {
 	w, d := enrolled(t)
-	w.must(t, w.Fault(saltsim.Fault{Call: lookUp, Action: saltsim.ActHang}))
+	w.spoil(t, sim.Fault{Path: lookUp, Action: sim.ActHang})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := d.Apply(ctx, request(configmgmttest.Clean)); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, configmgmt.ErrUnreachable) {

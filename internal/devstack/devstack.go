@@ -151,7 +151,7 @@ func (s *Stack) box(ctx context.Context, ready func()) error {
 		return srv.Close()
 	})
 	var box atomic.Pointer[sim.Box]
-	salt, serveSalt, err := s.salt(ctx, box.Load)
+	salt, serveSalt, err := s.salt(ctx, rules, box.Load)
 	if err != nil {
 		return errors.Join(err, srv.Close())
 	}

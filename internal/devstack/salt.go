@@ -47,9 +47,10 @@ func states() map[string]saltsim.SLS {
 	}
 }
 
-// salt serves the box's Salt until ctx ends. box gives the data center in a box once it is there.
-func (s *Stack) salt(ctx context.Context, box func() *sim.Box) (server *saltsim.Server, serve func() error, err error) {
-	server, err = saltsim.Open(saltsim.Options{User: saltUser, Password: s.set.SaltPassword, Dir: s.path("salt"), Files: states(),
+// salt serves the box's Salt until ctx ends; rules spoil its answers. box gives the data center in a box once
+// it is there.
+func (s *Stack) salt(ctx context.Context, rules *sim.Faults, box func() *sim.Box) (server *saltsim.Server, serve func() error, err error) {
+	server, err = saltsim.Open(saltsim.Options{User: saltUser, Password: s.set.SaltPassword, Dir: s.path("salt"), Files: states(), Faults: rules,
 		Top: []string{"base.ssh", "base.time"}, Facts: func(id string) (configmgmt.Facts, bool) { return factsOf(box(), id) }})
 	if err != nil {
 		return nil, nil, err

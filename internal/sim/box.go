@@ -37,7 +37,7 @@ type Options struct {
 	Latency float64
 	// AtOnce is how many requests a BMC serves at once; 0: any number.
 	AtOnce int
-	// Faults are rules that something else obeys too, such as the box's NetBox; nil: the box's own.
+	// Faults are rules that the box's NetBox and Salt obey too; nil: the box's own.
 	Faults *Faults
 	// Fetch downloads firmware images; nil: a client with the system's certificate authorities.
 	Fetch *http.Client
@@ -120,8 +120,8 @@ func New(o Options) (*Box, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sim: %w", err)
 		}
-		if spec.Name == NetBox {
-			return nil, fmt.Errorf("sim: a machine cannot be named %s: rules know the box's NetBox by that name", NetBox)
+		if spec.Name == NetBox || spec.Name == Salt {
+			return nil, fmt.Errorf("sim: a machine cannot be named %s: rules know something else by that name", spec.Name)
 		}
 		if b.byName[spec.Name] != nil {
 			return nil, fmt.Errorf("sim: two machines are named %s", spec.Name)
@@ -323,13 +323,13 @@ func (b *Box) Machine(name string) *Machine { return b.byName[name] }
 func (b *Box) Journal(q Query) []Entry { return b.journal.query(q) }
 
 // AddFault adds a rule and gives it back with its ID.
-func (b *Box) AddFault(f Fault) (Fault, error) { return b.faults.add(f) }
+func (b *Box) AddFault(f Fault) (Fault, error) { return b.faults.Add(f) }
 
 // RemoveFault drops a rule, or all when id is empty; false when there is no such rule.
-func (b *Box) RemoveFault(id string) bool { return b.faults.remove(id) }
+func (b *Box) RemoveFault(id string) bool { return b.faults.Remove(id) }
 
 // Faults lists the rules with how often each fired.
-func (b *Box) Faults() []Fault { return b.faults.list() }
+func (b *Box) Faults() []Fault { return b.faults.List() }
 
 // Holds lists the requests that are kept back.
 func (b *Box) Holds() []Hold { return b.faults.waiting() }

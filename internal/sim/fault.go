@@ -38,6 +38,10 @@ const (
 	ActWrongMAC    = "wrong-mac"     // says at the point that it has another machine's MAC
 	ActUsedToken   = "used-token"    // uses the one-time URL of the boot before
 	ActKeepsBoot   = "override-kept" // its BMC does not forget a boot override that was for once
+	ActHostFails   = "host-fails"    // gives up at the point, and says so
+	// Of the box's Salt.
+	ActMinionLost = "minion-lost" // the minion never hears of the job
+	ActMinionSays = "minion-says" // it returns Body, which is JSON, with code Status
 
 	ActHold = "hold" // keeps the answer back until released or the client is gone
 )
@@ -46,16 +50,21 @@ const (
 const (
 	Before = "before"
 	After  = "after"
+	Minion = "minion" // of minion-lost and minion-says alone
 )
 
 // NetBox is the name under which rules and holds know the box's NetBox. Of the actions it knows those
 // that any web server can suffer: status, latency, hang, reset, html, malformed, hold.
 const NetBox = "netbox"
 
+// Salt is that of the box's Salt. Path is matched with "client function minion", or login. It knows status,
+// latency, hang, reset, html, big, expired-session, hold and its own two.
+const Salt = "salt"
+
 // Fault is a rule that spoils answers. Empty selectors match everything.
 type Fault struct {
 	ID string `json:"id"` // given by the box
-	// Machine is a machine's name, or NetBox. Empty: every BMC, and not NetBox.
+	// Machine is a machine's name, NetBox, or Salt. Empty: every BMC, and neither of these.
 	Machine string `json:"machine"`
 	Method  string `json:"method"`
 	Path    string `json:"path"`  // regular expression on the path, unanchored; NetBox's has its query
@@ -85,17 +94,26 @@ func (f *Fault) check() error {
 	if f.path, err = regexp.Compile(f.Path); err != nil {
 		return fmt.Errorf("fault path %q: %w", f.Path, err)
 	}
-	if f.Phase == "" {
+	minion := f.Action == ActMinionLost || f.Action == ActMinionSays
+	switch {
+	case minion && f.Machine != Salt:
+		return fmt.Errorf("fault machine %q: %s is for %s", f.Machine, f.Action, Salt)
+	case minion:
+		f.Phase = Minion
+	case f.Phase == "":
 		f.Phase = Before
 	}
 	if f.Skip < 0 {
 		return fmt.Errorf("fault skip %d: use 0 or more", f.Skip)
 	}
-	if f.Phase != Before && f.Phase != After {
+	if f.Phase != Before && f.Phase != After && !minion {
 		return fmt.Errorf("fault phase %q: use before or after", f.Phase)
 	}
 	if f.Machine == NetBox && !slices.Contains([]string{ActStatus, ActLatency, ActHang, ActReset, ActHTML, ActMalformed, ActHold}, f.Action) {
 		return fmt.Errorf("fault action %q: NetBox does not suffer it", f.Action)
+	}
+	if f.Machine == Salt && !minion && !slices.Contains([]string{ActStatus, ActLatency, ActHang, ActReset, ActHTML, ActBig, ActExpiredSession, ActHold}, f.Action) {
+		return fmt.Errorf("fault action %q: Salt does not suffer it", f.Action)
 	}
 	switch f.Action {
 	case ActStatus:
@@ -111,11 +129,12 @@ func (f *Fault) check() error {
 			return fmt.Errorf("fault serial: %s needs one", f.Action)
 		}
 	case ActStuckTask, ActPowerIgnored, ActExpiredSession, ActCertificate:
-		if f.Phase == After {
+		if f.Phase == After && f.Machine != Salt {
 			return fmt.Errorf("fault phase after: %s happens before the effect", f.Action)
 		}
 	case ActHang, ActReset, ActHTML, ActMalformed, ActBig, ActHold:
-	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken, ActKeepsBoot:
+	case ActMinionLost, ActMinionSays:
+	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken, ActKeepsBoot, ActHostFails:
 	default:
 		return fmt.Errorf("fault action %q is unknown", f.Action)
 	}
@@ -135,8 +154,8 @@ type Hold struct {
 	release chan struct{}
 }
 
-// Faults is the list of rules and of holds. The zero value is empty and ready; a box and its NetBox
-// share one, so that one admin API serves both. It is safe for concurrent use.
+// Faults is the list of rules and of holds. The zero value is empty and ready; a box, its NetBox and its
+// Salt share one, so that one admin API serves all. It is safe for concurrent use.
 type Faults struct {
 	mu    sync.Mutex
 	last  int
@@ -144,7 +163,8 @@ type Faults struct {
 	holds []*Hold
 }
 
-func (l *Faults) add(f Fault) (Fault, error) {
+// Add adds a rule and gives it back with its ID.
+func (l *Faults) Add(f Fault) (Fault, error) {
 	if err := f.check(); err != nil {
 		return Fault{}, err
 	}
@@ -156,8 +176,9 @@ func (l *Faults) add(f Fault) (Fault, error) {
 	return f, nil
 }
 
-// remove drops one rule, or all when id is empty. Holds stay until they are released.
-func (l *Faults) remove(id string) bool {
+// Remove drops one rule, or all when id is empty; false when there is no such rule. Holds stay until they
+// are released.
+func (l *Faults) Remove(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(l.rules)
@@ -165,7 +186,8 @@ func (l *Faults) remove(id string) bool {
 	return len(l.rules) < n || id == ""
 }
 
-func (l *Faults) list() []Fault {
+// List gives the rules with how often each fired.
+func (l *Faults) List() []Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := []Fault{}
@@ -184,8 +206,8 @@ func (l *Faults) Take(machine, method, path, phase string) []Fault {
 	for _, f := range l.rules {
 		mutating := method != http.MethodGet && method != http.MethodHead
 		switch {
-		case !f.left(), f.Phase != phase, f.ofHost(),
-			f.Machine != machine && (f.Machine != "" || machine == NetBox),
+		case !f.left(), f.Phase != phase, f.OfHost(),
+			f.Machine != machine && (f.Machine != "" || machine == NetBox || machine == Salt),
 			f.Method != "" && !strings.EqualFold(f.Method, method),
 			!mutating && (f.Mutating || f.Action == ActHold),
 			!f.path.MatchString(path):
@@ -203,10 +225,10 @@ func (l *Faults) Take(machine, method, path, phase string) []Fault {
 	return out
 }
 
-// ofHost tells that a rule is about a host, not about its BMC.
-func (f *Fault) ofHost() bool {
+// OfHost tells that a rule is about a host, not about its BMC.
+func (f *Fault) OfHost() bool {
 	switch f.Action {
-	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken, ActKeepsBoot:
+	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken, ActKeepsBoot, ActHostFails:
 		return true
 	}
 	return false

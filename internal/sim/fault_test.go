@@ -162,6 +162,7 @@ func TestFaultsOfTheMachine(t *testing.T) {
 func TestFaultsAreChecked(t *testing.T) {
 	box := simtest.Start(t, ready(sim.FlavourBase))
 	for _, f := range []sim.Fault{
+		{Machine: sim.Salt, Action: sim.ActMalformed}, {Action: sim.ActMinionLost}, {Machine: sim.NetBox, Action: sim.ActMinionSays},
 		{}, {Action: "explode"}, {Action: sim.ActStatus}, {Action: sim.ActDrip}, {Action: sim.ActWrongSerial},
 		{Action: sim.ActHang, Path: "("}, {Action: sim.ActHang, Phase: "during"}, {Action: sim.ActStuckTask, Phase: sim.After},
 	} {

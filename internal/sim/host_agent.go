@@ -75,6 +75,9 @@ func (m *Machine) agentObeys(ctx context.Context, r hostRun) {
 	if ctx.Err() != nil || m.spoilt(r, c.Kind) {
 		return
 	}
+	if why == nil && m.box.faults.takeHost(m.spec.Name, ActHostFails, c.Kind) {
+		why = errors.New("a rule of the box has it fail")
+	}
 	out := operation.CommandResult{State: operation.CommandDone}
 	if why != nil {
 		out.State, out.Error = operation.CommandFailed, why.Error()
@@ -135,7 +138,11 @@ func (m *Machine) burnIn(ctx context.Context, r hostRun) (any, error) {
 	if args.Minutes == 0 {
 		return result, errors.New("no minutes are given")
 	}
-	for _, part := range m.spec.Failed {
+	failed := slices.Clone(m.spec.Failed)
+	if m.box.faults.takeHost(m.spec.Name, ActHostFails, operation.AgentBurnIn) {
+		failed = append(failed, "memory")
+	}
+	for _, part := range failed {
 		result.Errors = append(result.Errors, part+": failed under load")
 	}
 	if len(result.Errors) > 0 {

@@ -247,13 +247,19 @@ func (m *Machine) installerGoesOn(ctx context.Context, r hostRun) {
 		if !m.rest(ctx, took[r.Stage]) {
 			return
 		}
+		why := ""
+		if r.Stage == "early" {
+			why = m.wrong(a)
+		}
+		if why == "" && m.box.faults.takeHost(m.spec.Name, ActHostFails, r.Stage) {
+			why = "a rule of the box has it fail before " + r.Stage
+		}
+		if why != "" {
+			_, _ = m.insist(ctx, http.MethodPost, r.Base+"/stage/failed", textKind, m.facts("failed")+"reason="+why+"\n")
+			m.stops(r, why)
+			return
+		}
 		switch r.Stage {
-		case "early":
-			if why := m.wrong(a); why != "" {
-				_, _ = m.insist(ctx, http.MethodPost, r.Base+"/stage/failed", textKind, m.facts("failed")+"reason="+why+"\n")
-				m.stops(r, why)
-				return
-			}
 		case "partitioned":
 			if !m.erases(r, a.Disks) {
 				return

@@ -321,6 +321,8 @@ func TestHostFaults(t *testing.T) {
 			[]string{"network-boot installer", "host-stopped the kernel is up and says nothing"}, []string{"asked"}},
 		"the installer hangs": {sim.Fault{Action: sim.ActHostHang, Path: "^partitioned$"}, "host-stopped",
 			[]string{"network-boot installer", "erase DISK", "host-stopped hangs at partitioned"}, []string{"asked", "fetched", "early"}},
+		"the installer fails": {sim.Fault{Action: sim.ActHostFails, Path: "^partitioned$"}, "host-stopped",
+			[]string{"network-boot installer", "host-stopped a rule of the box"}, []string{"asked", "fetched", "early", "failed"}},
 		"another machine": {sim.Fault{Action: sim.ActWrongMAC, Path: "^early$"}, "host-stopped",
 			[]string{"network-boot installer", "host-stopped stage early is not heard: refused: HTTP 409"}, []string{"asked", "fetched", "refused"}},
 		"a used token": {sim.Fault{Action: sim.ActUsedToken}, "host-stopped",

@@ -49,8 +49,23 @@ func (c *Client) allocation(ctx context.Context, op string, id asset.ID) (*alloc
 }
 
 // Allocate gives a device a primary address: at most seven requests, and three for a device that has
-// one. See inventory.Source.
+// one. When the device changed meanwhile, it looks again. See inventory.Source.
 func (c *Client) Allocate(ctx context.Context, ask inventory.Allocation) (netip.Prefix, []plan.Write, error) {
+	var writes []plan.Write
+	for n := 1; ; n++ {
+		address, wrote, err := c.allocate(ctx, ask)
+		for _, w := range wrote {
+			if !slices.Contains(writes, w) { // what was made before is found, and told, again
+				writes = append(writes, w)
+			}
+		}
+		if n == attempts || !errors.Is(err, errPrecondition) {
+			return address, writes, err
+		}
+	}
+}
+
+func (c *Client) allocate(ctx context.Context, ask inventory.Allocation) (netip.Prefix, []plan.Write, error) {
 	if err := ask.Validate(); err != nil {
 		return netip.Prefix{}, nil, err
 	}

@@ -16,7 +16,7 @@ import (
 // maxMessage is the length of a changelog message in NetBox, in characters.
 const maxMessage = 200
 
-// attempts is how often SetStatus compares and writes. The second one is needed only when somebody
+// attempts is how often SetStatus and Allocate compare and write. The second one is needed only when somebody
 // changed something else of the device between our read and our write.
 const attempts = 3
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -267,6 +268,34 @@ func TestSetStatusGivesUp(t *testing.T) {
 	changed, err := wire(t, d.ServeHTTP).SetStatus(t.Context(), inventory.StatusChange{ID: 7, From: asset.Planned, To: asset.Staged})
 	if changed || !errors.Is(err, inventory.ErrConflict) || d.writes != 3 {
 		t.Errorf("SetStatus = %v, %v after %d writes; want ErrConflict after 3", changed, err, d.writes)
+	}
+}
+
+// An object that somebody else edits between our read and our write is looked at again, and not for ever.
+func TestAllocateLooksAgain(t *testing.T) {
+	for _, test := range []struct {
+		lost, patches int
+		want          error
+	}{{0, 1, nil}, {1, 2, nil}, {9, 3, inventory.ErrConflict}} {
+		patches := 0
+		c := wire(t, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodPatch && patches < test.lost:
+				patches++
+				reply(w, 412, `{"detail":"Precondition failed."}`)
+			case r.Method == http.MethodPatch:
+				patches++
+				reply(w, 200, `{}`)
+			case strings.Contains(r.URL.Path, "/ip-addresses/"):
+				reply(w, 200, `{"id":9,"address":"192.0.2.9/24","dns_name":""}`)
+			default:
+				reply(w, 200, `{"id":7,"name":"srv-1","primary_ip4":{"id":9,"address":"192.0.2.9/24"}}`)
+			}
+		})
+		_, writes, err := c.Allocate(t.Context(), inventory.Allocation{Device: 7, Interface: "eth0", Pool: netip.MustParsePrefix("192.0.2.0/24"), DNSName: "srv-1.example.net", Operation: "op_1"})
+		if !errors.Is(err, test.want) || patches != test.patches || err == nil && len(writes) != 1 {
+			t.Errorf("%d lost: %v after %d writes, told %+v", test.lost, err, patches, writes)
+		}
 	}
 }
 

@@ -3,8 +3,11 @@ package saltsim
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/cagenut/cagenut/internal/sim"
 )
 
 // object is a JSON object.
@@ -195,13 +198,13 @@ func (s *Server) start(l low, id, name string) error {
 	}
 	now := s.o.Clock()
 	e := event{Kind: "job", Minion: id, Job: &job{ID: l.JID, Minion: id, Args: args, Meta: l.Metadata, Due: now}}
-	fault := s.faults.take(name, "minion")
+	faults := s.faults.Take(sim.Salt, http.MethodPost, name, sim.Minion)
 	var result any
 	switch running := s.running(id); {
-	case !s.hears(id), fault != nil && fault.Action == ActLost:
+	case !s.hears(id), len(faults) > 0 && faults[0].Action == sim.ActMinionLost:
 		e.Job.Gone = true
-	case fault != nil:
-		result, e.Job.Retcode = []string{fault.Body}, 1
+	case len(faults) > 0:
+		result, e.Job.Retcode = json.RawMessage(faults[0].Body), faults[0].Status
 	case running != "":
 		result, e.Job.Retcode = []string{fmt.Sprintf(`The function "state.apply" is running as PID 4711 and was started at 2026, Jan 01 00:00:00.000000 with jid %s`, running)}, 1
 	default:

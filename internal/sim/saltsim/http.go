@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cagenut/cagenut/configmgmt"
+	"github.com/cagenut/cagenut/internal/sim"
 )
 
 // maxBody bounds a request's body.
@@ -66,7 +67,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/" && r.Method == http.MethodGet:
 		answerJSON(w, map[string]any{"return": "Welcome", "clients": []string{"local", "local_async", "runner", "wheel"}})
 	case r.URL.Path == "/login" && r.Method == http.MethodPost:
-		if !s.spoil(w, r, "login", Before) {
+		if !s.spoil(w, r, "login", sim.Before) {
 			s.login(w, body)
 		}
 	case r.URL.Path == "/" && r.Method == http.MethodPost:
@@ -110,8 +111,8 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 	out := []any{}
 	for _, l := range lows {
-		call := strings.TrimSpace(l.Client + " " + l.Fun + " " + strings.Join(l.targets(), ","))
-		if s.spoil(w, r, call, Before) {
+		call := strings.TrimSpace(l.Client + " " + l.Fun + " " + strings.Join(s.about(l), ","))
+		if s.spoil(w, r, call, sim.Before) {
 			return
 		}
 		if to := l.targets(); l.Client == "local" && len(to) > 0 {
@@ -126,7 +127,7 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, body []byte) {
 			_, _ = io.WriteString(w, `{"status": 500, "return": "An unexpected error occurred"}`)
 			return
 		}
-		if s.spoil(w, r, call, After) {
+		if s.spoil(w, r, call, sim.After) {
 			return
 		}
 		out = append(out, v)
@@ -134,38 +135,41 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, body []byte) {
 	answerJSON(w, map[string]any{"return": out})
 }
 
-// spoil answers in place of the server when a fault says so.
+// spoil answers in place of the server when a rule says so.
 func (s *Server) spoil(w http.ResponseWriter, r *http.Request, call, phase string) bool {
-	f := s.faults.take(call, phase)
-	if f == nil {
-		return false
-	}
-	switch f.Action {
-	case ActStatus:
-		page(w, f.Status)
-	case ActReset:
-		panic(http.ErrAbortHandler)
-	case ActHang:
-		<-r.Context().Done()
-	case ActHTML:
-		page(w, http.StatusOK)
-	case ActBig:
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"return": ["`)
-		line := strings.Repeat("x", 1<<20)
-		for range 64 {
-			if _, err := io.WriteString(w, line); err != nil {
-				break
-			}
+	for _, f := range s.faults.Take(sim.Salt, r.Method, call, phase) {
+		switch {
+		case f.Action == sim.ActExpiredSession: // it has restarted
+			s.Restart()
+			page(w, http.StatusUnauthorized)
+			return true
+		case f.Action == sim.ActStatus && f.Body == "":
+			page(w, f.Status)
+			return true
+		case s.faults.Spoil(r.Context(), w, f, sim.Salt, r.Method, call, s.o.Clock()):
+			return true
 		}
-	case ActAnswer:
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, f.Body)
-	case ActForget:
-		s.Restart()
-		page(w, http.StatusUnauthorized)
 	}
-	return true
+	return false
+}
+
+// about gives the minions that a call is about, for rules.
+func (s *Server) about(l low) []string {
+	var match string
+	var lists map[string][]string
+	switch {
+	case l.Fun == "jobs.list_job":
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if j := s.jobs[l.JID]; j != nil {
+			return []string{j.Minion}
+		}
+	case json.Unmarshal(l.Match, &match) == nil:
+		return []string{match}
+	case json.Unmarshal(l.Match, &lists) == nil:
+		return lists[pending]
+	}
+	return l.targets()
 }
 
 // targets gives the minions that a call names. The real one knows globs too; nobody here uses them.

@@ -14,7 +14,7 @@
 //   - Event: one change. The journal holds them, one JSON line each, fsynced before the answer, so
 //     that the server may be killed at any moment and opened again on the same folder. A line that
 //     was cut is dropped: nobody had an answer for it.
-//   - Fault: a rule that spoils answers a number of times (fault.go).
+//   - Fault: a rule that spoils answers a number of times; see package sim.
 //
 // Tokens are kept in memory alone: after a restart everybody logs in again, as with the real one.
 //
@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/cagenut/cagenut/configmgmt"
+	"github.com/cagenut/cagenut/internal/sim"
 )
 
 // Options are how to open a server. User and Password are required.
@@ -49,6 +50,8 @@ type Options struct {
 	// Clock with Facts.Clock.Skew, an address that Facts.Reached does not deny is reached, and a service
 	// that Facts.Services does not have runs when a state of Files keeps it running.
 	Facts func(id string) (configmgmt.Facts, bool)
+	// Faults are rules that spoil answers; those for machine sim.Salt count. Nil: its own.
+	Faults *sim.Faults
 }
 
 // SLS is a file of states.
@@ -99,7 +102,7 @@ type job struct {
 type Server struct {
 	o       Options
 	journal *journal // nil: in memory
-	faults  faults
+	faults  *sim.Faults
 
 	mu      sync.Mutex
 	tokens  map[string]bool
@@ -125,7 +128,10 @@ func Open(o Options) (*Server, error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	s := &Server{o: o, tokens: map[string]bool{}, minions: map[string]*Minion{}, jobs: map[string]*job{},
+	if o.Faults == nil {
+		o.Faults = &sim.Faults{}
+	}
+	s := &Server{o: o, faults: o.Faults, tokens: map[string]bool{}, minions: map[string]*Minion{}, jobs: map[string]*job{},
 		keys: map[string]map[string]string{accepted: {}, pending: {}, rejected: {}, denied: {}}}
 	if o.Dir != "" {
 		var err error

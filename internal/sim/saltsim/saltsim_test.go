@@ -215,13 +215,3 @@ func TestServices(t *testing.T) {
 		t.Errorf("the time is %v, code %v", got, code)
 	}
 }
-
-func TestFaultsAreChecked(t *testing.T) {
-	now := time.Now()
-	s := open(t, options("", &now))
-	for _, f := range []saltsim.Fault{{Call: "(", Action: saltsim.ActReset}, {Action: "explode"}, {Action: saltsim.ActStatus, Status: 200}} {
-		if err := s.Fault(f); err == nil {
-			t.Errorf("fault %+v was taken", f)
-		}
-	}
-}

@@ -16,7 +16,7 @@ const survived fault.Code = "survived"
 // step is a step with the requests that belong to it alone, and its deadline divided by hurry.
 type step struct {
 	name     string
-	path     string // of the BMC, or of NetBox where ID stands for the device's
+	path     string // of the BMC; of NetBox, where ID stands for the device's; or calls of Salt, where MINION is the minion's
 	deadline time.Duration
 }
 
@@ -35,11 +35,14 @@ func steps() []step {
 	}
 }
 
-// central are the steps that talk to NetBox.
+// central are the steps that talk to NetBox. A plan does so too, so that the faults of the first two wait for
+// their machines' plans; those of the others come when the step before has been parked.
 func central() []step {
 	return []step{
 		{"preflight", `^/api/dcim/devices/\?.*[?&]id=ID(&|$)`, 45 * time.Minute / hurry},
 		{"stage", `^/api/dcim/devices/ID/`, 45 * time.Minute / hurry},
+		{"addresses", `^/api/dcim/devices/ID/`, 45 * time.Minute / hurry},
+		{"in-service", `^/api/dcim/devices/ID/`, 45 * time.Minute / hurry},
 	}
 }
 
@@ -58,11 +61,45 @@ type spoiler struct {
 	// only are the steps in which it makes sense; nil: all.
 	only []string
 	path string // instead of the step's
-	// gated faults match requests of several steps: the step is parked first, by a refusal of its own
-	// requests, and the fault put in its place.
+	// gated faults match requests of several steps: a step is parked first (see gates), and the fault put in
+	// its place.
 	gated bool
 	// cord: when the fault is gone, what it left in the BMC goes only with the power, as a person would do it.
 	cord bool
+	// twice: the machine is installed already, and is installed once more with the fault.
+	twice bool
+	// long: it takes minutes, so that it begins first.
+	long bool
+	// passes: what lasts for ever is another fault; it comes once and is survived.
+	passes bool
+}
+
+// gate is how a step is parked before the fault is put in its place.
+type gate struct {
+	step  string
+	fault sim.Fault
+	code  fault.Code
+}
+
+// gates park by a refusal of the step's own requests, or of the step before where it has none of its own.
+func gates(s step) gate {
+	refused := sim.Fault{Path: s.path, Action: sim.ActStatus, Status: 400}
+	switch s.name {
+	case "addresses":
+		refused.Path = steps()[len(steps())-1].path // then nobody knows the memory
+		return gate{"hardware", refused, fault.Differs}
+	case "agent":
+		refused.Method = "PATCH"
+	case "burn-in":
+		return gate{s.name, sim.Fault{Path: s.name, Action: sim.ActHostFails}, fault.BurnInFailed}
+	case "disk-layout":
+		return gate{s.name, sim.Fault{Path: s.name, Action: sim.ActHostFails}, fault.AgentFailed}
+	case "os-install":
+		refused.Machine, refused.Path = sim.Salt, forgets
+	case "in-service":
+		return gate{"validate", sim.Fault{Machine: sim.Salt, Path: asks, Action: sim.ActStatus, Status: 400}, fault.Rejected}
+	}
+	return gate{s.name, refused, fault.Rejected}
 }
 
 func spoilers() []spoiler {
@@ -84,10 +121,10 @@ func spoilers() []spoiler {
 		{name: "big", fault: sim.Fault{Action: sim.ActBig, Size: 9 << 20}, lasts: fault.Malformed},
 		{name: "expired-session", fault: sim.Fault{Action: sim.ActExpiredSession}, lasts: fault.BadCredentials},
 		{name: "wrong-serial", fault: sim.Fault{Action: sim.ActWrongSerial, Serial: "NOTTHISONE1"}, lasts: fault.IdentityMismatch,
-			only: []string{"identity", "bmc-credentials", "firmware"}, path: `^/redfish/v1/(Systems|Chassis)`, gated: true},
+			only: []string{"identity", "bmc-credentials", "firmware"}, path: `^/redfish/v1/(Systems|Chassis)`, gated: true, stops: true},
 		{name: "certificate", fault: sim.Fault{Action: sim.ActCertificate, Count: 1}, lasts: fault.PinChanged, stops: true},
 		{name: "power-ignored", fault: sim.Fault{Action: sim.ActPowerIgnored}, lasts: fault.NotApplied,
-			only: []string{"firmware", "bios"}, path: `/ComputerSystem.Reset$`, gated: true},
+			only: []string{"firmware", "bios"}, path: `/ComputerSystem.Reset$`, gated: true, stops: true},
 		{name: "stuck-task", fault: sim.Fault{Action: sim.ActStuckTask}, lasts: fault.Deadline,
 			only: []string{"firmware"}, path: `/UpdateService`, cord: true},
 	}
@@ -107,7 +144,7 @@ func storms() []spoiler {
 		{name: "latency", fault: sim.Fault{Action: sim.ActLatency, DelayMS: 1500}, lasts: survived},
 		{name: "login page", fault: sim.Fault{Action: sim.ActHTML}, lasts: fault.Malformed},
 		{name: "malformed", fault: sim.Fault{Action: sim.ActMalformed}, lasts: fault.Malformed},
-		{name: "412", fault: json(412, "Precondition failed."), lasts: fault.Conflict, only: []string{"stage"}},
+		{name: "412", fault: json(412, "Precondition failed."), lasts: fault.Conflict, only: []string{"stage", "addresses", "in-service"}},
 		{name: "403", fault: json(403, "You do not have permission to perform this action."), lasts: fault.InventoryDenied, stops: true},
 	}
 	for i := range list {
@@ -139,17 +176,32 @@ func (p pair) right(seen fault.Code) bool { return seen == p.want || p.also != "
 // netBox tells whether it is NetBox that is spoilt.
 func (p pair) netBox() bool { return p.fault.Machine == sim.NetBox }
 
+// planned tells whether the machine is planned before the fault is put in its place.
+func (p pair) planned() bool { return p.netBox() && !p.gated }
+
 // rank orders pairs by how long they take, the longest first.
 func (p pair) rank() int {
 	switch {
-	case p.netBox():
+	case p.planned():
 		return 0
-	case p.cord:
+	case p.cord, p.long, p.twice:
 		return 1
-	case p.once || p.stops:
+	case p.once || p.stops && !p.fault.OfHost():
 		return 3
 	}
 	return 2
+}
+
+// until is how far the machine is installed: what has been shown by then needs no operating system.
+func (p pair) until() string {
+	early := []string{"preflight", "stage"}
+	for _, s := range steps() {
+		early = append(early, s.name)
+	}
+	if slices.Contains(early, p.step.name) {
+		return "hardware"
+	}
+	return "active"
 }
 
 // pairs lists every step with every fault that makes sense in it. A fault that passes by itself comes
@@ -167,7 +219,8 @@ func pairs() []pair {
 				p.also = own[1]
 			}
 		}
-		p.gated = f.gated && s.name != "identity"
+		p.gated = f.gated && s.name != "identity" || s.name == "addresses" || s.name == "in-service"
+		p.twice = f.twice || s.name == "installed"
 		// The base flavour demands a new password at once, which its identity step then sets; and a stuck
 		// task is waited for as long as the step may take, which is shorter with one component.
 		p.flavour = sim.FlavourBase
@@ -177,8 +230,13 @@ func pairs() []pair {
 		if f.name == "stuck-task" {
 			p.deadline = 60 * time.Minute / hurry
 		}
-		out = append(out, p)
-		if f.stops || f.gated || f.cord {
+		if !f.passes {
+			out = append(out, p)
+		}
+		// What lasts and is survived shows more than once; and that a short fault passes, which is the executor's
+		// doing, is shown in one step of each kind.
+		others := []string{"os-install", "installed", "validate", "in-service"}
+		if f.stops || f.cord || f.lasts == survived && !f.passes || len(f.only) != 1 && slices.Contains(others, s.name) && !f.passes {
 			return
 		}
 		p.once, p.want, p.also, p.says = true, survived, "", ""
@@ -191,6 +249,16 @@ func pairs() []pair {
 	}
 	for _, s := range steps() {
 		for _, f := range spoilers() {
+			add(s, f)
+		}
+	}
+	for _, s := range booted() {
+		for _, f := range slices.Concat(boots(), hosts()) {
+			add(s, f)
+		}
+	}
+	for _, s := range configured() {
+		for _, f := range slices.Concat(masters(), minions()) {
 			add(s, f)
 		}
 	}

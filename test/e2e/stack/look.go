@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -21,12 +22,18 @@ import (
 // perRack is how many servers a rack of the box can hold.
 const perRack = 40
 
-// Fleet makes racks with one machine for each flavour, in order.
+// Fleet makes racks with one machine for each flavour, in order. Machines take their primary addresses from
+// one prefix of their site, so the first rack's holds those of all.
 func Fleet(flavours ...string) []sim.Rack {
 	var out []sim.Rack
 	for some := range slices.Chunk(flavours, perRack) {
 		number := len(out) + 1
-		out = append(out, sim.NewRack(sim.DefaultRack().Site, number, number*1000+1, some))
+		rack := sim.NewRack(sim.DefaultRack().Site, number, number*1000+1, some)
+		i := slices.IndexFunc(rack.Prefixes, func(p sim.Prefix) bool { return p.Role == "primary" })
+		if rack.Prefixes[i].Prefix = netip.MustParsePrefix("10.80.0.0/20"); number > 1 {
+			rack.Prefixes = slices.Delete(rack.Prefixes, i, i+1)
+		}
+		out = append(out, rack)
 	}
 	return out
 }
