@@ -142,6 +142,7 @@ type Faults struct {
 	last  int
 	rules []*Fault
 	holds []*Hold
+	asked map[string]int // requests by machine
 }
 
 func (l *Faults) add(f Fault) (Fault, error) {
@@ -180,6 +181,9 @@ func (l *Faults) list() []Fault {
 func (l *Faults) Take(machine, method, path, phase string) []Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if phase == Before {
+		l.count(machine)
+	}
 	var out []Fault
 	for _, f := range l.rules {
 		mutating := method != http.MethodGet && method != http.MethodHead
