@@ -30,8 +30,8 @@ const (
 
 var (
 	sizes  = flag.String("n", "100", "sizes: how many machines in one operation, e.g. \"100 1000 5000\"")
-	window = flag.Int("window", 100, "machines at once")
-	speed  = flag.Float64("speed", 1000, "of the box")
+	window = flag.Int("window", 300, "machines at once")
+	speed  = flag.Float64("speed", 20, "of the box")
 	store  = flag.String("temporal-store", "", "sqlite or postgres")
 	limit  = flag.Duration("limit", 2*time.Hour, "for one operation")
 )
