@@ -65,6 +65,10 @@ bench-bmc: ## what reading a BMC costs, beside bmclib; fails when a bound is mis
 bench-executor: ## what the executor costs beside bare activities on the same Temporal; fails below 60 %
 	go run ./internal/devstack/benchexecutor
 
+.PHONY: bench-install
+bench-install: build ## machines of the box from planned to active, and what each costs; fails when the cost is not flat (N="100 1000 5000")
+	go test -tags e2e -timeout 6h -count 1 -v -run TestInstall ./test/bench -args -n '$(or $(N),100 1000)'
+
 .PHONY: clean
 clean: ## remove what was built; caches stay
 	rm -rf bin dist

@@ -208,6 +208,9 @@ func (s *Stack) BoxAdmin() string { return "http://" + s.set.BoxAdmin }
 // BMCPort is the port of every Redfish BMC of the site.
 func (s *Stack) BMCPort() int { return s.set.BMCPort }
 
+// Temporal is the address of the Temporal server.
+func (s *Stack) Temporal() string { return fmt.Sprintf("127.0.0.1:%d", s.set.TemporalPorts[0]) }
+
 // AdminToken is the file of the administrator's API token.
 func (s *Stack) AdminToken() string { return s.path("conf", "admin-token") }
 

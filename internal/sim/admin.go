@@ -37,6 +37,7 @@ func (b *Box) Summaries() []Summary {
 // adminHandler is the admin API. It needs no login: it listens on loopback only.
 //
 //	GET    /journal?machine=&kind=&effect=&since=   entries, oldest first
+//	GET    /requests                                how many each machine and NetBox got, reads too
 //	GET    /machines                                summaries
 //	GET    /machines/{name}                         one summary
 //	POST   /machines/{name}/power-loss              pulls the cord
@@ -56,6 +57,7 @@ func (b *Box) adminHandler() http.Handler {
 		}
 		tell(w, b.Journal(Query{Machine: q.Get("machine"), Kind: q.Get("kind"), Effect: q.Get("effect"), Since: since}))
 	})
+	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) { tell(w, b.Requests()) })
 	mux.HandleFunc("GET /machines", func(w http.ResponseWriter, _ *http.Request) { tell(w, b.Summaries()) })
 	mux.HandleFunc("GET /machines/{name}", b.named(func(w http.ResponseWriter, m *Machine) { tell(w, m.Summary()) }))
 	mux.HandleFunc("POST /machines/{name}/power-loss", b.named(func(w http.ResponseWriter, m *Machine) {

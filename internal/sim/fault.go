@@ -161,6 +161,7 @@ type Faults struct {
 	last  int
 	rules []*Fault
 	holds []*Hold
+	asked map[string]int // requests by machine
 }
 
 // Add adds a rule and gives it back with its ID.
@@ -202,6 +203,9 @@ func (l *Faults) List() []Fault {
 func (l *Faults) Take(machine, method, path, phase string) []Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if phase == Before {
+		l.count(machine)
+	}
 	var out []Fault
 	for _, f := range l.rules {
 		mutating := method != http.MethodGet && method != http.MethodHead

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -134,6 +135,6 @@ func contentType(lookup string) (field, part string, ok bool) {
 }
 
 // visible lists what the user may see of a kind.
-func (t *tx) visible(k *kind, action string) []*object {
-	return slices.DeleteFunc(t.all(k.path), func(o *object) bool { return !t.covers(k, action, o) })
+func (t *tx) visible(k *kind, action string, q url.Values) []*object {
+	return slices.DeleteFunc(t.candidates(k, q), func(o *object) bool { return !t.covers(k, action, o) })
 }

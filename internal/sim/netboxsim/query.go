@@ -125,7 +125,7 @@ func (t *tx) resolve(kind, value string, slug bool) (string, bool) {
 // list answers a GET of a kind.
 func (t *tx) list(k *kind, r *http.Request) answer {
 	q := r.URL.Query()
-	objects := t.visible(k, "view")
+	objects := t.visible(k, "view", q)
 	problems := map[string]any{}
 	for name, values := range q {
 		if name == "last_updated__gte" {

@@ -94,7 +94,7 @@ func tagged() []field {
 
 // count is a calculated number of objects of a kind that refer here.
 func count(name, path, by string) []field {
-	return shown(name, func(t *tx, o *object) any { return len(t.whose(path, by, o.ID)) })
+	return shown(name, func(t *tx, o *object) any { return len(t.having(path, referenceKey(by, o.ID))) })
 }
 
 // label is how NetBox writes a choice for people, near enough.

@@ -23,15 +23,16 @@ type object struct {
 
 // state is everything that the server knows.
 type state struct {
-	kinds   map[string]*kind             // by path
-	models  map[string]*kind             // by model
-	objects map[string]map[int64]*object // by kind and ID
-	last    map[string]int64             // the highest ID ever given, by kind: IDs are not used again
-	now     time.Time                    // the time of the last change: times only go up
+	kinds   map[string]*kind                        // by path
+	models  map[string]*kind                        // by model
+	objects map[string]map[int64]*object            // by kind and ID
+	index   map[string]map[string]map[int64]*object // by kind, key and ID: see index.go
+	last    map[string]int64                        // the highest ID ever given, by kind: IDs are not used again
+	now     time.Time                               // the time of the last change: times only go up
 }
 
 func newState() *state {
-	s := &state{kinds: map[string]*kind{}, models: map[string]*kind{}, objects: map[string]map[int64]*object{}, last: map[string]int64{}}
+	s := &state{kinds: map[string]*kind{}, models: map[string]*kind{}, objects: map[string]map[int64]*object{}, index: map[string]map[string]map[int64]*object{}, last: map[string]int64{}}
 	for _, k := range kinds() {
 		s.kinds[k.path], s.models[k.model] = k, k
 	}
@@ -58,13 +59,16 @@ func (s *state) apply(e entry) {
 		if s.objects[o.Kind] == nil {
 			s.objects[o.Kind] = map[int64]*object{}
 		}
+		s.leave(s.objects[o.Kind][o.ID])
 		s.objects[o.Kind][o.ID] = o
+		s.enter(o)
 		s.last[o.Kind] = max(s.last[o.Kind], o.ID)
 		if o.Updated.After(s.now) {
 			s.now = o.Updated
 		}
 	}
 	for _, d := range e.Drop {
+		s.leave(s.objects[d.Kind][d.ID])
 		delete(s.objects[d.Kind], d.ID)
 	}
 }

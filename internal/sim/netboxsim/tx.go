@@ -108,13 +108,8 @@ func (t *tx) all(kind string) []*object {
 			out = append(out, o)
 		}
 	}
-	slices.SortFunc(out, func(a, b *object) int { return int(a.ID - b.ID) })
+	slices.SortFunc(out, byID)
 	return out
-}
-
-// whose lists the objects of a kind whose field refers to id.
-func (t *tx) whose(kind, field string, id int64) []*object {
-	return slices.DeleteFunc(t.all(kind), func(o *object) bool { return o.ref(field) != id })
 }
 
 // ref is a field's value as an ID, 0 when it is none.

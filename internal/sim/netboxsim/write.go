@@ -229,23 +229,12 @@ func (t *tx) setCustom(k *kind, o *object, in map[string]any) any {
 func (t *tx) duplicates(k *kind, o *object) map[string]any {
 	problems := map[string]any{}
 	for _, set := range k.unique {
-		key := func(o *object) (string, bool) {
-			var parts []string
-			for _, name := range set {
-				v := o.Data[name]
-				if (v == nil || v == "") && name != "tenant" {
-					return "", false
-				}
-				parts = append(parts, strings.ToLower(fmt.Sprint(v)))
-			}
-			return strings.Join(parts, "\x00"), true
-		}
-		mine, ok := key(o)
-		if !ok {
+		key, bound := k.uniqueKey(set, o)
+		if !bound {
 			continue
 		}
-		for _, other := range t.all(k.path) {
-			if theirs, ok := key(other); ok && theirs == mine && other.ID != o.ID {
+		for _, other := range t.having(k.path, key) {
+			if other.ID != o.ID {
 				problems[set[len(set)-1]] = []any{fmt.Sprintf("%s with this %s already exists.", k.model[strings.IndexByte(k.model, '.')+1:], strings.Join(set, " and "))}
 			}
 		}

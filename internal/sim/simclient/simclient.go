@@ -59,6 +59,11 @@ func (c *Client) Journal(ctx context.Context, q sim.Query) (out []sim.Entry, err
 	return out, c.do(ctx, http.MethodGet, "/journal?"+v.Encode(), nil, &out)
 }
 
+// Requests tells how many requests each machine's BMC got since the box's start, and sim.NetBox.
+func (c *Client) Requests(ctx context.Context) (out map[string]int, err error) {
+	return out, c.do(ctx, http.MethodGet, "/requests", nil, &out)
+}
+
 // Machines gives the state of every machine.
 func (c *Client) Machines(ctx context.Context) (out []sim.Summary, err error) {
 	return out, c.do(ctx, http.MethodGet, "/machines", nil, &out)

@@ -224,7 +224,7 @@ func (s *Stack) Start(name string) {
 	if mark == "" {
 		mark = "ready\n"
 	}
-	s.until(60*time.Second, name+" is up", func() error {
+	s.until(time.Minute+time.Duration(len(s.inner.Servers()))*100*time.Millisecond, name+" is up", func() error {
 		select {
 		case <-p.ended:
 			return stop{fmt.Errorf("%s ended at once:\n%s", name, tailOf(log))}
@@ -254,21 +254,30 @@ func (s *Stack) Kill(name string) {
 	<-p.ended
 }
 
-// killServer kills PostgreSQL's postmaster, whose process number is the first line of its PID file.
+// killServer kills PostgreSQL's postmaster.
 func (s *Stack) killServer() {
 	s.t.Helper()
-	raw, err := os.ReadFile(filepath.Join(s.dir, "postgres", "pgdata", "postmaster.pid"))
+	pid, err := s.postmaster()
 	if err != nil {
 		s.t.Fatalf("kill PostgreSQL: %v", err)
-	}
-	line, _, _ := strings.Cut(string(raw), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil {
-		s.t.Fatalf("kill PostgreSQL: postmaster.pid: %v", err)
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		s.t.Fatalf("kill PostgreSQL, process %d: %v", pid, err)
 	}
+}
+
+// postmaster is PostgreSQL's process number: the first line of its PID file.
+func (s *Stack) postmaster() (int, error) {
+	raw, err := os.ReadFile(filepath.Join(s.dir, "postgres", "pgdata", "postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
+	line, _, _ := strings.Cut(string(raw), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		return 0, fmt.Errorf("postmaster.pid: %w", err)
+	}
+	return pid, nil
 }
 
 // Restart kills a process and starts it again.
