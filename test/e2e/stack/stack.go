@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,7 +58,14 @@ type Options struct {
 	TemporalStore string
 	// NetBox points the programs at another NetBox than the box's: its URL and a token file.
 	NetBoxURL, NetBoxTokenFile string
+	// Salt points the site's worker at another Salt than the box's, and MinionsURL says who runs the minions
+	// of the box's hosts there (devstack.Options.MinionsURL).
+	Salt       Salt
+	MinionsURL string
 }
+
+// Salt is a salt-api.
+type Salt struct{ URL, PasswordFile, CAFile string }
 
 // Stack is a running product.
 type Stack struct {
@@ -87,7 +95,7 @@ func Start(t testing.TB, o Options) *Stack {
 	if o.Hurry == 0 {
 		o.Hurry = 20
 	}
-	d := devstack.Options{Dir: dir, Speed: o.Speed, Latency: o.Latency, Faster: o.Hurry, TemporalStore: o.TemporalStore}
+	d := devstack.Options{Dir: dir, Speed: o.Speed, Latency: o.Latency, Faster: o.Hurry, TemporalStore: o.TemporalStore, MinionsURL: o.MinionsURL}
 	if len(o.Racks) > 0 {
 		d.Rack, d.More = o.Racks[0], o.Racks[1:]
 	}
@@ -113,25 +121,33 @@ func Start(t testing.TB, o Options) *Stack {
 	return s
 }
 
-// useNetBox points the configuration at another NetBox. Every part and command of cagenut-dev writes
-// its own configuration again, so each start of a program calls it.
-func (s *Stack) useNetBox() {
-	if s.o.NetBoxURL == "" {
-		return
-	}
+// useOthers points the configuration at another NetBox and another Salt. Every part and command of
+// cagenut-dev writes its own configuration again, so each start of a program calls it.
+func (s *Stack) useOthers() {
 	raw, err := os.ReadFile(s.inner.ConfigFile())
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	lines := strings.Split(string(raw), "\n")
-	for i, l := range lines {
-		if strings.HasPrefix(l, "netbox:") {
-			lines[i] = fmt.Sprintf("netbox: {url: %q, token_file: %q, user: cagenut}", s.o.NetBoxURL, s.o.NetBoxTokenFile)
-		}
+	text := string(raw)
+	if s.o.NetBoxURL != "" {
+		text = s.replace(text, `(?m)^netbox: .*$`, fmt.Sprintf("netbox: {url: %q, token_file: %q, user: cagenut}", s.o.NetBoxURL, s.o.NetBoxTokenFile))
 	}
-	if err := os.WriteFile(s.inner.ConfigFile(), []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+	if salt := s.o.Salt; salt.URL != "" {
+		text = s.replace(text, `(?m)^    salt:\n      url: .*$(\n      ca_file: .*$)?`, fmt.Sprintf("    salt:\n      url: %q\n      ca_file: %q", salt.URL, salt.CAFile))
+		text = s.replace(text, `(?m)^      password_file: .*$`, fmt.Sprintf("      password_file: %q", salt.PasswordFile))
+	}
+	if err := os.WriteFile(s.inner.ConfigFile(), []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// replace replaces the one place that an expression finds, or that was replaced before.
+func (s *Stack) replace(text, expression, by string) string {
+	r := regexp.MustCompile(expression)
+	if found := r.FindAllString(text, -1); len(found) != 1 {
+		s.t.Fatalf("%d places are like %s in\n%s", len(found), expression, text)
+	}
+	return r.ReplaceAllLiteralString(text, by)
 }
 
 // Folder makes a folder for a stack, which is removed when the test passed. PostgreSQL's user must be
@@ -194,7 +210,7 @@ func (s *Stack) Start(name string) {
 	s.t.Helper()
 	args := s.args(name)
 	if args[0] == "cagenut" {
-		s.useNetBox()
+		s.useOthers()
 	}
 	log := filepath.Join(s.dir, name+".log")
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
