@@ -33,9 +33,9 @@ type world struct {
 	ids      map[string]asset.ID
 }
 
-// TestInstallARack takes a rack of a real NetBox from planned to staged: first what must be refused, then all
-// of it, then all of it again. Then it takes it to active, over a real Salt with a minion for each machine.
-func TestInstallARack(t *testing.T) {
+// TestAcceptARack takes a rack of a real NetBox from planned to staged: first what must be refused,
+// then all of it, then all of it again.
+func TestAcceptARack(t *testing.T) {
 	rack := sim.DefaultRack()
 	if err := netboxload.LoadRack(t.Context(), server.URL, server.AdminToken, rack); err != nil {
 		t.Fatal(err)
@@ -46,10 +46,7 @@ func TestInstallARack(t *testing.T) {
 	}
 	requests := count(t, server.URL)
 	w := world{requests: requests, ids: map[string]asset.ID{}}
-	lab := startSalt(t)
-	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack}, NetBoxURL: requests.URL, NetBoxTokenFile: token,
-		// Real minions are not hurried: twelve of them share this machine's cores.
-		Hurry: 5, Salt: lab.at(t), MinionsURL: lab.Hosts(t), Profiles: realProfiles(t)})
+	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack}, NetBoxURL: requests.URL, NetBoxTokenFile: token})
 	for _, d := range rack.Servers() {
 		w.ids[d.Name] = w.device(t, d.Name).ID
 	}
@@ -59,8 +56,6 @@ func TestInstallARack(t *testing.T) {
 	t.Run("accepted", w.accepted)
 	t.Run("accepted again", w.again)
 	t.Run("addresses", w.addresses)
-	t.Run("active", func(t *testing.T) { w.active(t, lab) })
-	t.Run("active again", func(t *testing.T) { w.activeAgain(t, lab) })
 }
 
 // device is what the tests read of a device in NetBox.
