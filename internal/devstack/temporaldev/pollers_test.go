@@ -12,8 +12,7 @@ import (
 	"github.com/cagenut/cagenut/internal/operation"
 )
 
-// A worker that has more to do than it can still begins what is new: with the SDK's plain pollers, new workflows
-// wait until the others have ended.
+// A worker that has much to do still begins what is new.
 func TestBusyWorkerBeginsWhatIsNew(t *testing.T) {
 	c := connect(t, start(t))
 	w := worker.New(c, "busy", worker.Options{WorkflowTaskPollerBehavior: operation.Pollers()})
