@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -183,6 +184,7 @@ func (b *burn) memory(ctx context.Context) error {
 		return fmt.Errorf("memory: %d MB are free, which is too little to test", free>>20)
 	}
 	var threads sync.WaitGroup
+	var proved atomic.Int64
 	for i := range n {
 		raw, err := unix.Mmap(-1, 0, each, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 		if err != nil {
@@ -192,18 +194,18 @@ func (b *burn) memory(ctx context.Context) error {
 		threads.Go(func() {
 			defer func() { _ = unix.Munmap(raw) }()
 			for round := uint64(0); ctx.Err() == nil; round++ {
-				b.pass(ctx, raw, round, uint64(i))
+				proved.Add(b.pass(ctx, raw, round, uint64(i)))
 			}
 		})
 	}
 	threads.Wait()
-	b.saw("memory: %d MB", each*n>>20)
+	b.saw("memory: %d MB, %d MB read back in all", each*n>>20, proved.Load()>>20)
 	return nil
 }
 
 // pass is one pattern over a piece of memory: of the table, and then numbers that differ at every
 // address, so that two that are one are seen.
-func (b *burn) pass(ctx context.Context, raw []byte, round, seed uint64) {
+func (b *burn) pass(ctx context.Context, raw []byte, round, seed uint64) (proved int64) {
 	const page = 1 << 20
 	value := func(at int) uint64 {
 		if r := round % uint64(len(patterns)+1); r < uint64(len(patterns)) {
@@ -217,7 +219,7 @@ func (b *burn) pass(ctx context.Context, raw []byte, round, seed uint64) {
 		}
 	}
 	if ctx.Err() != nil {
-		return // not all of it was written
+		return 0 // not all of it was written
 	}
 	for from := 0; from < len(raw) && ctx.Err() == nil; from += page {
 		for at := from; at < from+page; at += 8 {
@@ -226,7 +228,9 @@ func (b *burn) pass(ctx context.Context, raw []byte, round, seed uint64) {
 				break
 			}
 		}
+		proved += page
 	}
+	return proved
 }
 
 // disks reads all disks at once, or writes them and reads that back, past the page cache, from a random
