@@ -206,7 +206,7 @@ func (a *Agent) tell(ctx context.Context, cancel context.CancelCauseFunc, id str
 	news, end, ended := make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	say = func(text string, percent int) {
 		mu.Lock()
-		last = bootproto.Progress{Text: text, Percent: percent}
+		last = bootproto.Progress{Text: text[:min(len(text), 1000)], Percent: min(percent, 100)}
 		mu.Unlock()
 		select {
 		case news <- struct{}{}:

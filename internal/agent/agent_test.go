@@ -82,6 +82,11 @@ func (c *counted) Erase(ctx context.Context, args bootproto.DiskArgs, say agent.
 	return c.Machine.Erase(ctx, args, say)
 }
 
+func (c *counted) BurnIn(ctx context.Context, args bootproto.BurnInArgs, say agent.Say) (bootproto.BurnInResult, error) {
+	c.count(bootproto.AgentBurnIn)
+	return c.Machine.BurnIn(ctx, args, say)
+}
+
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	api := apitest.Start(t, 1)
@@ -390,18 +395,13 @@ func TestStartedAnew(t *testing.T) {
 	kill()
 	<-first
 	second := r.start(t.Context())
-	again := make(chan struct{})
-	go func() { // the operator gives up: the record is closed, and the agent stops in the middle of its work
-		defer close(again)
-		for n := 0; n < 3; n++ {
-			<-time.After(20 * time.Millisecond)
-		}
-		if err := r.api.BootClose(t.Context(), r.record.ID); err != nil {
-			t.Error(err)
-		}
-	}()
-	<-again
-	got := <-second
+	for r.did.seen(bootproto.AgentBurnIn) < 2 {
+		<-time.After(5 * time.Millisecond)
+	}
+	if err := r.api.BootClose(t.Context(), r.record.ID); err != nil { // the operator gives up
+		t.Fatal(err)
+	}
+	got := <-second // in the middle of its work
 	var refused *agent.Refused
 	if !errors.As(got.err, &refused) || !refused.Ended() {
 		t.Errorf("ended: %+v", got)

@@ -101,7 +101,7 @@ func (b *burn) phase(ctx context.Context, name string, d time.Duration, run func
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- run(timed) }()
-	begun, tick := time.Now(), time.NewTicker(min(5*time.Second, max(d/4, time.Millisecond)))
+	begun, tick := time.Now(), time.NewTicker(b.m.o.Minute/12)
 	defer tick.Stop()
 	hottest, drive := -1.0, -1.0
 	for {

@@ -12,16 +12,16 @@ import (
 
 // nvmeCommand is struct nvme_admin_cmd of linux/nvme_ioctl.h.
 type nvmeCommand struct {
-	opcode, flags      uint8
-	_                  uint16
-	nsid               uint32
-	_, _               uint32
-	metadata           uint64
-	addr               unsafe.Pointer
-	metadataLen, len   uint32
-	cdw10, cdw11       uint32
-	_, _, _, _         uint32
-	timeoutMs, _       uint32
+	opcode, flags    uint8
+	_                uint16
+	nsid             uint32
+	_, _             uint32
+	metadata         uint64
+	addr             unsafe.Pointer
+	metadataLen, len uint32
+	cdw10, cdw11     uint32
+	_, _, _, _       uint32
+	timeoutMs, _     uint32
 }
 
 const (
