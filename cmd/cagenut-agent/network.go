@@ -30,7 +30,7 @@ func (n *network) up(ctx context.Context) []string {
 	for told := 0; ; told++ {
 		ports := n.ports()
 		for _, p := range ports {
-			for _, lease := range n.ask(ctx, p, told) {
+			if lease := n.ask(ctx, p, told); lease != nil {
 				names := []string{}
 				for _, p := range n.ports() {
 					names = append(names, p.Attrs().Name)
@@ -66,8 +66,8 @@ func (n *network) ports() []netlink.Link {
 	return out
 }
 
-// ask asks for an address on a port that has a link and is the right one; none: it got no answer.
-func (n *network) ask(ctx context.Context, l netlink.Link, told int) []*nclient4.Lease {
+// ask asks for an address on a port that has a link and is the right one; nil: it got none.
+func (n *network) ask(ctx context.Context, l netlink.Link, told int) *nclient4.Lease {
 	at := l.Attrs()
 	carrier, err := os.ReadFile(filepath.Join("/sys/class/net", at.Name, "carrier"))
 	if err != nil || strings.TrimSpace(string(carrier)) != "1" || n.mac != "" && at.HardwareAddr.String() != n.mac {
@@ -80,7 +80,7 @@ func (n *network) ask(ctx context.Context, l netlink.Link, told int) []*nclient4
 		}
 		return nil
 	}
-	return []*nclient4.Lease{lease}
+	return lease
 }
 
 // lease gets or renews an address, and sets it.
