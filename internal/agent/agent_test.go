@@ -54,6 +54,7 @@ type rig struct {
 	url    string // the machine's one-time URL
 	root   string
 	did    counted
+	most   time.Duration // that a command takes
 	cut    atomic.Bool // the network
 	lose   atomic.Pointer[string]
 }
@@ -98,7 +99,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, api: api.As(t, operation.Worker, "ams01"), root: t.TempDir()}
+	r := &rig{t: t, api: api.As(t, operation.Worker, "ams01"), root: t.TempDir(), most: 30 * time.Second}
 	var server *boot.Server
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		lost := r.lose.Load()
@@ -200,7 +201,7 @@ func (r *rig) order(id, kind string, args any) operation.AgentCommand {
 		}
 		c.Args = raw
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(r.most); ; {
 		got, err := r.api.AgentCommand(r.t.Context(), c)
 		if err != nil {
 			r.t.Fatal(err)
