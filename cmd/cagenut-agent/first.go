@@ -29,8 +29,13 @@ func first(log *slog.Logger) {
 		}
 	}
 	loadModules(log)
-	if err := mount("efivarfs", "/sys/firmware/efi/efivars"); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
-		log.Warn("mount", "kind", "efivarfs", "error", err)
+	if _, err := os.Stat("/sys/firmware/efi"); err == nil {
+		if err := mount("efivarfs", "/sys/firmware/efi/efivars"); err != nil {
+			log.Warn("mount", "kind", "efivarfs", "error", err)
+		}
+	}
+	if _, err := unix.Getrandom(make([]byte, 1), unix.GRND_NONBLOCK); errors.Is(err, unix.EAGAIN) {
+		log.Warn("waiting for the kernel to have random numbers: this machine has no source of them (a virtual one needs virtio-rng)")
 	}
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil {

@@ -20,8 +20,9 @@ type modules struct {
 	log   *slog.Logger
 }
 
-// always are modules that no hardware asks for by name.
-var always = []string{"efivarfs", "drivetemp", "ipmi_devintf"}
+// always are modules that no hardware asks for by name, or too late: drives behind a controller may take
+// a minute to come.
+var always = []string{"sd_mod", "efivarfs", "drivetemp", "ipmi_devintf"}
 
 // loadModules loads what the hardware asks for, and what then comes to light, until nothing new does.
 func loadModules(log *slog.Logger) {
