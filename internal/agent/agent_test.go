@@ -55,7 +55,7 @@ type rig struct {
 	root   string
 	did    counted
 	most   time.Duration // that a command takes
-	cut    atomic.Bool // the network
+	cut    atomic.Bool   // the network
 	lose   atomic.Pointer[string]
 }
 

@@ -30,7 +30,9 @@ func TestARealKernel(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	drive := func(name string) string { return "id=" + name + ",if=none,format=raw,file=" + filepath.Join(r.root, name) }
+	drive := func(name string) string {
+		return "id=" + name + ",if=none,format=raw,file=" + filepath.Join(r.root, name)
+	}
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer stop()
 	log := filepath.Join(dist, "console.log")

@@ -20,9 +20,13 @@ type device struct {
 	size  int64
 }
 
-// open opens a disk that nothing else uses: a mounted one, or one of an array, is refused by the kernel.
+// open opens a disk; for writing only one that nothing else uses: a mounted one, or one of an array, is
+// refused by the kernel.
 func open(path string, flags int) (*device, error) {
-	f, err := os.OpenFile(path, flags|unix.O_EXCL|unix.O_CLOEXEC, 0)
+	if flags&os.O_RDWR != 0 {
+		flags |= unix.O_EXCL
+	}
+	f, err := os.OpenFile(path, flags|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.EINVAL) && flags&unix.O_DIRECT != 0 && !isBlock(path) { // a file in memory knows no direct way
 		f, err = os.OpenFile(path, flags&^unix.O_DIRECT, 0)
 	}

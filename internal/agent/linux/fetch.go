@@ -13,7 +13,7 @@ import (
 // How long a download goes on without a byte before it has failed, and the pause between tries.
 const (
 	fetchPatience = 10 * time.Minute
-	fetchPause    = 2 * time.Second
+	fetchPause    = time.Second
 	fetchStalls   = time.Minute // of one connection
 )
 
