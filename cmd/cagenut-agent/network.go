@@ -137,7 +137,11 @@ func (n *network) set(l netlink.Link, ack *dhcpv4.DHCPv4) error {
 // keep renews the address at half its time, and goes on trying when nobody answers.
 func (n *network) keep(ctx context.Context, l netlink.Link, lease *nclient4.Lease) {
 	for {
-		time.Sleep(max(lease.ACK.IPAddressLeaseTime(time.Hour)/2, 30*time.Second))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(max(lease.ACK.IPAddressLeaseTime(time.Hour)/2, 30*time.Second)):
+		}
 		got, err := n.lease(ctx, l, lease)
 		if err != nil {
 			n.log.Warn("the address could not be renewed", "error", err)

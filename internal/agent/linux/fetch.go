@@ -91,7 +91,7 @@ func (d *download) connect() error {
 	}
 	ctx, stop := context.WithCancel(d.ctx)
 	watch := time.AfterFunc(fetchStalls, stop)
-	res, err := d.ask(ctx)
+	res, err := d.ask(ctx) //nolint:bodyclose // Close does
 	if err != nil {
 		watch.Stop()
 		stop()

@@ -103,7 +103,7 @@ func (d *device) smart(page []byte) error {
 	sense := make([]byte, 32)
 	cmd := []byte{0x85, 4 << 1, 0x0e, 0, 0xd0, 0, 1, 0, 0, 0, 0x4f, 0, 0xc2, 0, 0xb0, 0}
 	h := sgHeader{id: 'S', direction: fromDevice, cmdLen: uint8(len(cmd)), senseLen: uint8(len(sense)), dataLen: uint32(len(page)), timeoutMs: 10_000,
-		data: unsafe.Pointer(&page[0]), cmd: unsafe.Pointer(&cmd[0]), sense: unsafe.Pointer(&sense[0])}
+		data: unsafe.Pointer(&page[0]), cmd: unsafe.Pointer(&cmd[0]), sense: unsafe.Pointer(&sense[0])} //nolint:gosec // the kernel wants addresses
 	if err := d.ioctl(sgIO, unsafe.Pointer(&h)); err != nil { //nolint:gosec // it is an ioctl
 		return err
 	}

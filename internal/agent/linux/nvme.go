@@ -32,7 +32,7 @@ const (
 // admin sends a command to the drive; what it reads goes into data.
 func (d *device) admin(c nvmeCommand, data []byte) error {
 	if len(data) > 0 {
-		c.addr, c.len = unsafe.Pointer(&data[0]), uint32(len(data))
+		c.addr, c.len = unsafe.Pointer(&data[0]), uint32(len(data)) //nolint:gosec // the kernel wants an address
 	}
 	s, _, e := unix.Syscall(unix.SYS_IOCTL, d.Fd(), nvmeAdmin, uintptr(unsafe.Pointer(&c))) //nolint:gosec // it is an ioctl
 	switch {
