@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -26,16 +27,16 @@ func main() {
 		first(log)
 		return
 	}
-	url := flag.String("url", "", "the machine's one-time URL, http(s)://HOST/boot/TOKEN")
+	at := flag.String("url", "", "the machine's one-time URL, http(s)://HOST/boot/TOKEN")
 	ca := flag.String("ca", "", "a file of CAs in PEM that the boot service is known by")
 	root := flag.String("root", "", "a folder in place of / for /sys, /proc and /dev: a machine made of files")
 	flag.Parse()
-	if *url == "" || flag.NArg() > 0 {
+	if *at == "" || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "cagenut-agent: give --url; it erases and overwrites disks of THIS machine when it is told to")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	end, err := serve(ctx, log, settings{url: *url, caFile: *ca}, *root, nil)
+	end, err := serve(ctx, log, settings{url: *at, caFile: *ca}, *root, nil)
 	stop()
 	if err != nil {
 		log.Error("ended", "error", err)
@@ -61,7 +62,11 @@ func serve(ctx context.Context, log *slog.Logger, s settings, root string, neigh
 			return "", err
 		}
 	}
-	trust, err := agent.Trust(pem, s.fingerprint)
+	base, err := url.Parse(s.url)
+	if err != nil {
+		return "", errors.New("cagenut.url is not a URL") // it is a secret
+	}
+	trust, err := agent.Trust(pem, s.fingerprint, base.Hostname())
 	if err != nil {
 		return "", err
 	}

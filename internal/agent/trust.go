@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,8 +13,8 @@ import (
 
 // Trust says which certificates are taken: those of CAs in PEM, or of a chain that holds the one
 // certificate with a fingerprint (SHA-256 of its DER form, colons or not). With neither, those that the
-// system trusts.
-func Trust(pem []byte, fingerprint string) (*tls.Config, error) {
+// system trusts. Host is who is dialled where that is an address: TLS does not say it then.
+func Trust(pem []byte, fingerprint, host string) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if len(pem) > 0 {
 		c.RootCAs = x509.NewCertPool()
@@ -42,7 +43,7 @@ func Trust(pem []byte, fingerprint string) (*tls.Config, error) {
 		if !found {
 			return errors.New("no certificate of the boot service has the fingerprint of cagenut.ca")
 		}
-		_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: others, DNSName: s.ServerName})
+		_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: others, DNSName: cmp.Or(s.ServerName, host)})
 		return err
 	}
 	return c, nil
