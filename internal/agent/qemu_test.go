@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cagenut/cagenut/internal/bootproto"
+	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/profile"
 )
 
@@ -91,7 +92,9 @@ func TestARealKernel(t *testing.T) {
 	if raw, err := os.ReadFile(filepath.Join(r.root, "nvme")); err != nil || !bytes.Equal(raw[:len(content)], content) {
 		t.Errorf("the image is not on the disk: %+v, %v", wrote, err)
 	}
-	result[any](t, r.order("c5", bootproto.AgentStop, nil))
+	if c := r.order("c5", bootproto.AgentStop, nil); c.State != operation.CommandDone {
+		t.Errorf("stop is %s: %s", c.State, c.Error)
+	}
 	if err := <-ended; err != nil {
 		t.Errorf("the machine did not switch off: %v", err)
 	}

@@ -2,8 +2,8 @@ package operation
 
 import "github.com/cagenut/cagenut/internal/bootproto"
 
-// What the agent in RAM says and is told. The types stand in package bootproto, which the agent knows
-// in place of this one.
+// BootIdentity and the others are what the agent in RAM says and is told. They stand in package
+// bootproto, which the agent knows in place of this one.
 type (
 	BootIdentity   = bootproto.BootIdentity
 	Progress       = bootproto.Progress
