@@ -2,22 +2,34 @@ package operation
 
 import "github.com/cagenut/cagenut/internal/bootproto"
 
-// BootIdentity and the others are what the agent in RAM says and is told. They stand in package
-// bootproto, which the agent knows in place of this one.
+// The agent in RAM knows these types from package bootproto, in place of this one.
 type (
-	BootIdentity   = bootproto.BootIdentity
-	Progress       = bootproto.Progress
+	// BootIdentity is what a machine says of itself.
+	BootIdentity = bootproto.BootIdentity
+	// Progress is how far a step, or a command, is.
+	Progress = bootproto.Progress
+	// HardwareReport is the result of AgentReport.
 	HardwareReport = bootproto.HardwareReport
-	Port           = bootproto.Port
-	BurnInArgs     = bootproto.BurnInArgs
-	BurnInResult   = bootproto.BurnInResult
-	DiskArgs       = bootproto.DiskArgs
-	DiskResult     = bootproto.DiskResult
-	ImageArgs      = bootproto.ImageArgs
-	ImageResult    = bootproto.ImageResult
-	AgentCommand   = bootproto.AgentCommand
-	CommandState   = bootproto.CommandState
-	CommandResult  = bootproto.CommandResult
+	// Port is a network port.
+	Port = bootproto.Port
+	// BurnInArgs are the arguments of AgentBurnIn.
+	BurnInArgs = bootproto.BurnInArgs
+	// BurnInResult is its result.
+	BurnInResult = bootproto.BurnInResult
+	// DiskArgs are the arguments of AgentDiskLayout.
+	DiskArgs = bootproto.DiskArgs
+	// DiskResult is its result.
+	DiskResult = bootproto.DiskResult
+	// ImageArgs are the arguments of AgentWriteImage.
+	ImageArgs = bootproto.ImageArgs
+	// ImageResult is its result.
+	ImageResult = bootproto.ImageResult
+	// AgentCommand is one thing that an agent is to do.
+	AgentCommand = bootproto.AgentCommand
+	// CommandState is how far it is.
+	CommandState = bootproto.CommandState
+	// CommandResult is an agent's answer to it.
+	CommandResult = bootproto.CommandResult
 )
 
 // MaxResultBody is the most that is taken in of an agent's result.
