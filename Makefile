@@ -21,6 +21,19 @@ build: ## build cagenut and cagenut-dev into bin/
 
 bin/cagenut bin/cagenut-dev: build
 
+# The agent is fetched by every machine that boots, and held in its RAM.
+AGENT_MOST := 10000000
+.PHONY: agent
+agent: ## what machines boot for the agent in RAM: dist/agent/vmlinuz and initrd.img, on Debian (CA=file.pem, KERNEL=package)
+	mkdir -p dist/agent
+	go build -trimpath -ldflags '$(LDFLAGS)' -o dist/agent/cagenut-agent ./cmd/cagenut-agent
+	@size=$$(stat -c %s dist/agent/cagenut-agent); test $$size -le $(AGENT_MOST) || { echo "the agent has $$size bytes, at most $(AGENT_MOST) may be"; exit 1; }
+	scripts/agent.sh dist/agent dist/agent/cagenut-agent $(CA)
+
+.PHONY: agent-qemu
+agent-qemu: agent ## boot it in a virtual machine, against the real boot service (qemu-system-x86)
+	go test -tags qemu -timeout 30m -count 1 -v -run TestARealKernel ./internal/agent
+
 .PHONY: demo
 demo: build ## install a rack of 12 simulated servers before your eyes; DEMO=hold leaves it running
 	./bin/cagenut-dev demo $(if $(filter hold,$(DEMO)),--hold)

@@ -44,7 +44,7 @@ var adapters = []string{"./inventory/netbox", "./bmc/redfish/...", "./bmc/ipmi",
 var rules = []rule{
 	{
 		why:  "1: pure packages do no I/O",
-		from: []string{"internal/asset", "internal/profile", "internal/plan", "internal/audit", "internal/fault", "internal/netconf"},
+		from: []string{"internal/asset", "internal/profile", "internal/plan", "internal/audit", "internal/fault", "internal/netconf", "internal/bootproto"},
 		to:   []string{"./...", "net/http", "os", "os/...", "database/...", "go.temporal.io/...", "github.com/...", "time/tzdata"},
 		allow: []string{"./internal/asset", "./internal/profile", "./internal/plan", "./internal/audit", "./internal/fault",
 			"./internal/netconf", "github.com/gowebpki/jcs"},
@@ -59,7 +59,14 @@ var rules = []rule{
 		why:   "what machines reach knows the API through an interface only",
 		from:  []string{"internal/boot"},
 		to:    []string{"./...", "os", "os/...", "database/...", "go.temporal.io/...", "github.com/jackc/..."},
-		allow: []string{"./templates", "./internal/operation", "./internal/asset", "./internal/fault"},
+		allow: []string{"./templates", "./internal/operation", "./internal/bootproto", "./internal/asset", "./internal/fault"},
+	},
+	{
+		why:   "the agent in RAM is small: it knows the protocol, and nothing of who is behind it",
+		from:  []string{"internal/agent/...", "cmd/cagenut-agent"},
+		to:    []string{"./...", "go.temporal.io/...", "google.golang.org/...", "github.com/jackc/...", "github.com/spf13/...", "github.com/prometheus/...", "go.opentelemetry.io/..."},
+		allow: []string{"./internal/agent/...", "./internal/bootproto", "./internal/profile", "./internal/asset", "./internal/fault", "./internal/netconf", "./internal/version"},
+		deep:  true,
 	},
 	{
 		why:  "2: workflows order steps and touch nothing outside",

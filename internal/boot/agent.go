@@ -5,25 +5,11 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"time"
 
+	"github.com/cagenut/cagenut/internal/bootproto"
 	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 )
-
-// Claimed answers an agent's claim.
-type Claimed struct {
-	Operation operation.ID `json:"operation"`
-	Asset     string       `json:"asset"` // its name
-	Expires   time.Time    `json:"expires"`
-}
-
-// Problem is how a failure looks to an agent.
-type Problem struct {
-	Code    fault.Code `json:"code"`
-	Message string     `json:"message"`
-	Remedy  string     `json:"remedy,omitempty"`
-}
 
 const (
 	claimLimit    = 64 << 10
@@ -45,7 +31,7 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 	}
 	s.cache.forget(b.ID)
 	s.o.Log.Info("an agent claimed its machine", "machine", b.Asset.Name, "operation", b.Operation, "from", from(r))
-	tell(w, Claimed{Operation: b.Operation, Asset: b.Asset.Name, Expires: b.Expires})
+	tell(w, bootproto.Claimed{Operation: string(b.Operation), Asset: b.Asset.Name, Expires: b.Expires})
 }
 
 func (s *Server) next(w http.ResponseWriter, r *http.Request) {
@@ -133,7 +119,7 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, err error) {
 	if code == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
-	raw, err := json.Marshal(Problem{f.Code, f.Message, f.Remedy})
+	raw, err := json.Marshal(bootproto.Problem{Code: f.Code, Message: f.Message, Remedy: f.Remedy})
 	if err != nil {
 		raw = []byte("{}")
 	}

@@ -3,6 +3,7 @@ package devstack
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/cagenut/cagenut/internal/sim/saltsim"
@@ -22,6 +23,7 @@ func (s *Stack) config() string {
 			}
 		}
 	}
+	gateways = slices.Compact(gateways) // racks may share a prefix
 	site := s.rack.Site.Slug
 	return fmt.Sprintf(`# Written by cagenut-dev at every start.
 database: {url_file: database-url}

@@ -1,56 +1,51 @@
 package operation
 
-import "github.com/cagenut/cagenut/internal/profile"
+import "github.com/cagenut/cagenut/internal/bootproto"
 
-// HardwareReport is the result of AgentReport: what the machine itself sees.
-type HardwareReport struct {
-	BootIdentity
-	Firmware  string         `json:"firmware"` // uefi, bios
-	CPUs      int            `json:"cpus"`
-	Cores     int            `json:"cores"`
-	MemoryMiB int            `json:"memory_mib"`
-	Disks     []profile.Disk `json:"disks"`
-	Ports     []Port         `json:"ports"`
-}
+// The agent in RAM knows these types from package bootproto, in place of this one.
+type (
+	// BootIdentity is what a machine says of itself.
+	BootIdentity = bootproto.BootIdentity
+	// Progress is how far a step, or a command, is.
+	Progress = bootproto.Progress
+	// HardwareReport is the result of AgentReport.
+	HardwareReport = bootproto.HardwareReport
+	// Port is a network port.
+	Port = bootproto.Port
+	// BurnInArgs are the arguments of AgentBurnIn.
+	BurnInArgs = bootproto.BurnInArgs
+	// BurnInResult is its result.
+	BurnInResult = bootproto.BurnInResult
+	// DiskArgs are the arguments of AgentDiskLayout.
+	DiskArgs = bootproto.DiskArgs
+	// DiskResult is its result.
+	DiskResult = bootproto.DiskResult
+	// ImageArgs are the arguments of AgentWriteImage.
+	ImageArgs = bootproto.ImageArgs
+	// ImageResult is its result.
+	ImageResult = bootproto.ImageResult
+	// AgentCommand is one thing that an agent is to do.
+	AgentCommand = bootproto.AgentCommand
+	// CommandState is how far it is.
+	CommandState = bootproto.CommandState
+	// CommandResult is an agent's answer to it.
+	CommandResult = bootproto.CommandResult
+)
 
-// Port is a network port.
-type Port struct {
-	Name string `json:"name"`
-	MAC  string `json:"mac"`
-}
+// MaxResultBody is the most that is taken in of an agent's result.
+const MaxResultBody = bootproto.MaxResultBody
 
-// BurnInArgs are the arguments of AgentBurnIn.
-type BurnInArgs struct {
-	profile.BurnIn
-	Minutes int `json:"minutes"` // of all its tests
-}
+// The kinds of commands, and their states.
+const (
+	AgentReport     = bootproto.AgentReport
+	AgentBurnIn     = bootproto.AgentBurnIn
+	AgentDiskLayout = bootproto.AgentDiskLayout
+	AgentWriteImage = bootproto.AgentWriteImage
+	AgentReboot     = bootproto.AgentReboot
+	AgentStop       = bootproto.AgentStop
 
-// BurnInResult is its result; errors also fail the command.
-type BurnInResult struct {
-	Minutes int      `json:"minutes"`
-	Errors  []string `json:"errors"`
-}
-
-// DiskArgs are the arguments of AgentDiskLayout: the disks to erase, by /dev/disk/by-id path. Empty is
-// an error, not all.
-type DiskArgs struct {
-	Disks []string `json:"disks"`
-}
-
-// DiskResult is what was done to the disks.
-type DiskResult struct {
-	Disks []profile.Disk `json:"disks"`
-}
-
-// ImageArgs are the arguments of AgentWriteImage.
-type ImageArgs struct {
-	Disks  []string `json:"disks"`
-	URL    string   `json:"url"`
-	SHA256 string   `json:"sha256"`
-	OS     string   `json:"os"` // as os-release will say: ID and VERSION_ID
-}
-
-// ImageResult is what was written, as it was read back.
-type ImageResult struct {
-	SHA256 string `json:"sha256"`
-}
+	CommandQueued  = bootproto.CommandQueued
+	CommandRunning = bootproto.CommandRunning
+	CommandDone    = bootproto.CommandDone
+	CommandFailed  = bootproto.CommandFailed
+)

@@ -52,12 +52,6 @@ type StepChange struct {
 	Took time.Duration `json:"took,omitempty"`
 }
 
-// Progress tells how far a step is.
-type Progress struct {
-	Text    string `json:"text"`
-	Percent int    `json:"percent"` // -1: unknown
-}
-
 // Evidence is what a step leaves as proof. The store keeps Data over 32 KiB apart: where evidence is
 // read with its run, Data is then {"sha256": ..., "size": ...} and Blob says so.
 type Evidence struct {

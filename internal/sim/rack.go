@@ -166,7 +166,8 @@ func DefaultRack() Rack {
 	})
 }
 
-// ScaleRacks makes n servers of mixed flavours in racks of forty, named srv-<rack><unit>.
+// ScaleRacks makes n servers of mixed flavours in racks of forty, named srv-<rack><unit>. They take their
+// primary addresses from one prefix: plans name one pool, and a rack's own holds 254 hosts.
 func ScaleRacks(site Site, n int) []Rack {
 	const perRack = 40
 	var out []Rack
@@ -177,7 +178,13 @@ func ScaleRacks(site Site, n int) []Rack {
 		for i := range flavours {
 			flavours[i] = Flavours()[i%len(Flavours())]
 		}
-		out = append(out, NewRack(site, rack, rack*1000+1, flavours))
+		r := NewRack(site, rack, rack*1000+1, flavours)
+		for i := range r.Prefixes {
+			if r.Prefixes[i].Role == "primary" {
+				r.Prefixes[i].Prefix = netip.MustParsePrefix("10.77.0.0/16")
+			}
+		}
+		out = append(out, r)
 	}
 	return out
 }

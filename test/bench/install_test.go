@@ -68,10 +68,11 @@ func TestInstall(t *testing.T) {
 		if err != nil || n < 1 {
 			t.Fatalf("-n %q: use numbers of machines", *sizes)
 		}
-		t.Run(word, func(t *testing.T) { all = append(all, install(t, n)) })
-	}
-	for _, r := range all {
-		r.print()
+		t.Run(word, func(t *testing.T) {
+			r := install(t, n)
+			r.print()
+			all = append(all, r)
+		})
 	}
 	for _, r := range all[min(1, len(all)):] {
 		growth := r.each(r.productCPU()) / all[0].each(all[0].productCPU())

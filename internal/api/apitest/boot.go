@@ -283,9 +283,12 @@ func (m *MemoryStore) NextCommand(_ context.Context, id int64, at time.Time) (*o
 }
 
 // AgentProgress notes how far a command is.
-func (m *MemoryStore) AgentProgress(_ context.Context, id int64, command string, p operation.Progress, _ time.Time) error {
+func (m *MemoryStore) AgentProgress(_ context.Context, id int64, command string, p operation.Progress, at time.Time) error {
 	unlock, err := m.lock()
 	defer unlock()
+	if err == nil {
+		err = m.boot(m.boots.records[id-1]).Live(at)
+	}
 	if err != nil {
 		return err
 	}
