@@ -23,19 +23,23 @@ import (
 	"github.com/cagenut/cagenut/test/e2e/stack"
 )
 
-// requestsPerMachine is how many NetBox requests a machine may cost from planned to staged.
-const requestsPerMachine = 12
+// How many NetBox requests a machine may cost from planned to staged, and to active.
+const (
+	requestsToStaged = 12
+	requestsToActive = 25
+)
 
-// world is the rack in NetBox with the product over it.
+// world is the rack in NetBox with the product over it, and the site's Salt.
 type world struct {
 	*stack.Stack
 	requests *counter
 	ids      map[string]asset.ID
+	salt     salt
 }
 
-// TestAcceptARack takes a rack of a real NetBox from planned to staged: first what must be refused,
-// then all of it, then all of it again.
-func TestAcceptARack(t *testing.T) {
+// TestInstallARack takes a rack of a real NetBox from planned to staged and to active, over a real Salt
+// with a real minion for each machine: first what must be refused, then all of it, then all of it again.
+func TestInstallARack(t *testing.T) {
 	rack := sim.DefaultRack()
 	if err := netboxload.LoadRack(t.Context(), server.URL, server.AdminToken, rack); err != nil {
 		t.Fatal(err)
@@ -45,8 +49,15 @@ func TestAcceptARack(t *testing.T) {
 		t.Fatal(err)
 	}
 	requests := count(t, server.URL)
-	w := world{requests: requests, ids: map[string]asset.ID{}}
-	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack}, NetBoxURL: requests.URL, NetBoxTokenFile: token})
+	w := world{requests: requests, ids: map[string]asset.ID{}, salt: startSalt(t)}
+	folder := profiles(t)
+	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack}, Hurry: 2, MinionsURL: w.salt.minions, Config: func(c map[string]any) {
+		c["netbox"] = map[string]any{"url": requests.URL, "token_file": token, "user": netboxload.ServiceAccount}
+		c["profiles"] = folder
+		site := c["sites"].(map[string]any)[rack.Site.Slug].(map[string]any) //nolint:forcetypeassert // as cagenut-dev writes it
+		site["window"] = 4                                                   // each host's minion starts on this machine
+		w.salt.configure(t, site["salt"].(map[string]any))                   //nolint:forcetypeassert // so too
+	}})
 	for _, d := range rack.Servers() {
 		w.ids[d.Name] = w.device(t, d.Name).ID
 	}
@@ -55,15 +66,19 @@ func TestAcceptARack(t *testing.T) {
 	t.Run("wrong serial", w.wrongSerial)
 	t.Run("accepted", w.accepted)
 	t.Run("accepted again", w.again)
-	t.Run("addresses", w.addresses)
+	t.Run("installed", w.installed)
+	t.Run("installed again", w.installedAgain)
 }
 
 // device is what the tests read of a device in NetBox.
 type device struct {
-	ID     asset.ID
-	Serial string
-	Status struct{ Value string }
-	OOB    *struct {
+	ID      asset.ID
+	Serial  string
+	Status  struct{ Value string }
+	Primary *struct {
+		Address netip.Prefix
+	} `json:"primary_ip4"`
+	OOB *struct {
 		ID      int64
 		Address netip.Prefix
 	} `json:"oob_ip"`
@@ -101,11 +116,7 @@ func (w world) ours(t *testing.T, name string) []inventorytest.Change {
 
 // ask is an install of machines from the command line.
 func (w world) ask(names ...string) (stdout, stderr string, code int) {
-	return w.askUntil("hardware", names...)
-}
-
-func (w world) askUntil(until string, names ...string) (stdout, stderr string, code int) {
-	return w.CLI(append([]string{"install", "--site", w.Rack().Site.Slug, "--until", until,
+	return w.CLI(append([]string{"install", "--site", w.Rack().Site.Slug, "--until", "hardware",
 		"--reason", "e2e", "--ticket", "E2E-1", "--wait", "-o", "json"}, names...)...)
 }
 
@@ -180,12 +191,12 @@ func (w world) wrongSerial(t *testing.T) {
 func (w world) accepted(t *testing.T) {
 	w.requests.since()
 	began := time.Now()
-	id := w.install(t)
+	id := w.accept(t)
 	n, which := w.requests.since()
 	names := w.names()
 	t.Logf("%d machines staged in %s; %d NetBox requests, %.1f a machine: %v", len(names), time.Since(began).Round(time.Second), n, float64(n)/float64(len(names)), which)
-	if n > requestsPerMachine*len(names) {
-		t.Errorf("%d NetBox requests for %d machines, want at most %d each", n, len(names), requestsPerMachine)
+	if n > requestsToStaged*len(names) {
+		t.Errorf("%d NetBox requests for %d machines, want at most %d each", n, len(names), requestsToStaged)
 	}
 	w.staged(t, id, 1)
 }
@@ -196,17 +207,13 @@ func (w world) again(t *testing.T) {
 	for _, name := range w.names() {
 		w.edit(t, name, map[string]any{"status": "planned"})
 	}
-	entries, err := w.Box().Journal(t.Context(), sim.Query{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := entries[len(entries)-1].Seq
+	last := w.lastEntry(t)
 	w.requests.since()
-	id := w.install(t)
+	id := w.accept(t)
 	n, which := w.requests.since()
 	t.Logf("again: %d NetBox requests: %v", n, which)
-	if n > requestsPerMachine*len(w.names()) {
-		t.Errorf("%d NetBox requests for %d machines, want at most %d each", n, len(w.names()), requestsPerMachine)
+	if n > requestsToStaged*len(w.names()) {
+		t.Errorf("%d NetBox requests for %d machines, want at most %d each", n, len(w.names()), requestsToStaged)
 	}
 	w.staged(t, id, 2)
 	for _, name := range w.names() {
@@ -221,63 +228,6 @@ func (w world) again(t *testing.T) {
 	}
 }
 
-// addresses gives two machines their addresses at the same time, twice: each gets one of its own with
-// its DNS name, and the second time nothing is written.
-func (w world) addresses(t *testing.T) {
-	names := []string{"srv-101", "srv-102"}
-	given := func() map[string]string {
-		t.Helper()
-		out := map[string]string{}
-		for _, name := range names {
-			var page struct {
-				Results []struct {
-					Address string
-					DNSName string `json:"dns_name"`
-					Custom  struct {
-						Operation operation.ID `json:"cagenut_operation"`
-					} `json:"custom_fields"`
-				}
-			}
-			server.Must(t, http.MethodGet, "ipam/ip-addresses/?"+url.Values{"dns_name": {name + "." + w.Rack().Site.Slug + ".example.net"}}.Encode(), nil, &page)
-			if len(page.Results) != 1 || page.Results[0].Custom.Operation == "" {
-				t.Fatalf("%s has addresses %+v, want one that an operation took", name, page.Results)
-			}
-			var dev struct {
-				Primary *struct{ Address string } `json:"primary_ip4"`
-			}
-			server.Must(t, http.MethodGet, "dcim/devices/"+w.ids[name].String()+"/", nil, &dev)
-			if dev.Primary == nil || dev.Primary.Address != page.Results[0].Address {
-				t.Errorf("%s: primary address %+v, want %s", name, dev.Primary, page.Results[0].Address)
-			}
-			out[name] = page.Results[0].Address
-		}
-		if out[names[0]] == out[names[1]] {
-			t.Errorf("both have %s", out[names[0]])
-		}
-		return out
-	}
-	if out, said, code := w.askUntil("addresses", names...); code != 0 {
-		t.Fatalf("exit %d\n%s%s", code, out, said)
-	}
-	first := given()
-	rows := len(w.ours(t, names[0]))
-	out, said, code := w.askUntil("addresses", names...)
-	if code != 0 {
-		t.Fatalf("again: exit %d\n%s%s", code, out, said)
-	}
-	if diff := cmp.Diff(first, given()); diff != "" {
-		t.Errorf("addresses (-first +again):\n%s", diff)
-	}
-	if n := len(w.ours(t, names[0])); n != rows {
-		t.Errorf("again: %d rows in the changelog, want none new to %d", n, rows)
-	}
-	for _, r := range w.Operation(operationOf(t, said+out)).Runs {
-		if last := r.Steps[len(r.Steps)-1]; last.Name != "addresses" || last.State != operation.StepAlready || len(last.Writes) > 0 {
-			t.Errorf("%s: step %s is %s and wrote %v; want addresses, already so", r.Asset.Name, last.Name, last.State, last.Writes)
-		}
-	}
-}
-
 func (w world) names() []string {
 	var out []string
 	for _, d := range w.Rack().Servers() {
@@ -286,11 +236,17 @@ func (w world) names() []string {
 	return out
 }
 
-// install accepts the whole rack and waits for the end.
-func (w world) install(t *testing.T) operation.ID {
+// accept accepts the whole rack and waits for the end.
+func (w world) accept(t *testing.T) operation.ID {
 	t.Helper()
 	id := w.Install(w.names()...)
-	w.Until(4*time.Minute, "every machine staged", func() error {
+	w.done(4*time.Minute, id)
+	return id
+}
+
+// done waits until an operation has ended, and no longer than until a machine waits for a person.
+func (w world) done(limit time.Duration, id operation.ID) {
+	w.Until(limit, "the end of "+string(id), func() error {
 		d := w.Operation(id)
 		if d.State.Ended() {
 			return nil
@@ -304,7 +260,6 @@ func (w world) install(t *testing.T) operation.ID {
 		}
 		return fmt.Errorf("the operation is %s: %v", d.State, d.Counts)
 	})
-	return id
 }
 
 // staged looks at NetBox: every machine is staged by the operation, and of its changelog the service
@@ -331,6 +286,16 @@ func (w world) staged(t *testing.T, id operation.ID, moves int) {
 			t.Errorf("%s: the message %q does not name operation %s", name, row.Message, id)
 		}
 	}
+}
+
+// lastEntry is the place of the newest entry in the box's journal.
+func (w world) lastEntry(t *testing.T) int64 {
+	t.Helper()
+	entries, err := w.Box().Journal(t.Context(), sim.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries[len(entries)-1].Seq
 }
 
 // quiet looks for mutating requests to a machine's BMC after an entry of the journal: there may be

@@ -29,6 +29,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/cagenut/cagenut/internal/devstack"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/sim"
@@ -55,8 +57,10 @@ type Options struct {
 	Profiles map[string]string
 	// TemporalStore is where Temporal keeps its own; empty: SQLite.
 	TemporalStore string
-	// NetBox points the programs at another NetBox than the box's: its URL and a token file.
-	NetBoxURL, NetBoxTokenFile string
+	// Config changes the configuration that cagenut-dev wrote, decoded from YAML; nil: it stays so.
+	Config func(map[string]any)
+	// MinionsURL is where the minions of the box's hosts are run, as saltlab does; empty: in the box's Salt.
+	MinionsURL string
 }
 
 // Stack is a running product.
@@ -87,7 +91,7 @@ func Start(t testing.TB, o Options) *Stack {
 	if o.Hurry == 0 {
 		o.Hurry = 20
 	}
-	d := devstack.Options{Dir: dir, Speed: o.Speed, Latency: o.Latency, Faster: o.Hurry, TemporalStore: o.TemporalStore}
+	d := devstack.Options{Dir: dir, Speed: o.Speed, Latency: o.Latency, Faster: o.Hurry, TemporalStore: o.TemporalStore, MinionsURL: o.MinionsURL}
 	if len(o.Racks) > 0 {
 		d.Rack, d.More = o.Racks[0], o.Racks[1:]
 	}
@@ -113,23 +117,25 @@ func Start(t testing.TB, o Options) *Stack {
 	return s
 }
 
-// useNetBox points the configuration at another NetBox. Every part and command of cagenut-dev writes
-// its own configuration again, so each start of a program calls it.
-func (s *Stack) useNetBox() {
-	if s.o.NetBoxURL == "" {
+// configure changes the configuration. Every part and command of cagenut-dev writes its own again, so
+// that each start of a program calls it.
+func (s *Stack) configure() {
+	if s.o.Config == nil {
 		return
 	}
 	raw, err := os.ReadFile(s.inner.ConfigFile())
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	lines := strings.Split(string(raw), "\n")
-	for i, l := range lines {
-		if strings.HasPrefix(l, "netbox:") {
-			lines[i] = fmt.Sprintf("netbox: {url: %q, token_file: %q, user: cagenut}", s.o.NetBoxURL, s.o.NetBoxTokenFile)
-		}
+	var c map[string]any
+	if err = yaml.Unmarshal(raw, &c); err == nil {
+		s.o.Config(c)
+		raw, err = yaml.Marshal(c)
 	}
-	if err := os.WriteFile(s.inner.ConfigFile(), []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(s.inner.ConfigFile(), raw, 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -169,8 +175,7 @@ func Binaries(t testing.TB) string {
 	return bin
 }
 
-// args are the command lines of the processes. NetBox settings of devstack.Open do not reach those
-// that read the configuration file.
+// args are the command lines of the processes.
 func (s *Stack) args(name string) []string {
 	dir := []string{"--dir", s.dir}
 	conf := []string{"--config", s.inner.ConfigFile()}
@@ -194,7 +199,7 @@ func (s *Stack) Start(name string) {
 	s.t.Helper()
 	args := s.args(name)
 	if args[0] == "cagenut" {
-		s.useNetBox()
+		s.configure()
 	}
 	log := filepath.Join(s.dir, name+".log")
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
