@@ -32,17 +32,23 @@ func (w world) hosts() []string {
 
 func (w world) host(name string) string { return name + "." + w.Rack().Site.Slug + ".example.net" }
 
+// toActive asks for an install, as a person would.
+func (w world) toActive(t *testing.T, what ...string) operation.ID {
+	t.Helper()
+	out, said, code := w.CLI(append([]string{"install", "--site", w.Rack().Site.Slug, "--reason", "e2e", "--ticket", "E2E-2", "-o", "json"}, what...)...)
+	if code != 0 {
+		t.Fatalf("install: exit %d\n%s%s", code, out, said)
+	}
+	return operationOf(t, out)
+}
+
 // wholeInstall installs the whole rack and counts what NetBox was asked.
 func (w world) wholeInstall(t *testing.T) operation.ID {
 	t.Helper()
 	w.requests.since()
 	began := time.Now()
-	out, said, code := w.CLI("install", "--site", w.Rack().Site.Slug, "--rack", w.Rack().Name, "--reason", "e2e", "--ticket", "E2E-2", "-o", "json")
-	if code != 0 {
-		t.Fatalf("install: exit %d\n%s%s", code, out, said)
-	}
-	id := operationOf(t, out)
-	w.done(8*time.Minute, id)
+	id := w.toActive(t, "--rack", w.Rack().Name)
+	w.done(15*time.Minute, id)
 	n, which := w.requests.since()
 	names := w.names()
 	t.Logf("%d machines active in %s; %d NetBox requests, %.1f a machine: %v", len(names), time.Since(began).Round(time.Second), n, float64(n)/float64(len(names)), which)
@@ -58,7 +64,8 @@ func (w world) installed(t *testing.T) {
 		w.edit(t, name, map[string]any{"status": "planned"})
 	}
 	id := w.wholeInstall(t)
-	w.active(t, id, []string{"planned -> staged", "staged -> active"}, []string{"os-install", "configure", "checks"})
+	w.active(t, id, w.names(), []string{"planned -> staged", "staged -> active"}, []string{"os-install", "configure", "checks"})
+	w.salt.made(t, w.hosts())
 	var runs []string
 	for _, host := range w.hosts() {
 		runs = append(runs, host+" real", host+" test")
@@ -79,7 +86,8 @@ func (w world) installedAgain(t *testing.T) {
 		rows[name] = len(w.ours(t, name))
 	}
 	id := w.wholeInstall(t)
-	w.active(t, id, []string{"staged -> active"}, []string{"installed", "configure", "checks"})
+	w.active(t, id, w.names(), []string{"staged -> active"}, []string{"installed", "configure", "checks"})
+	w.salt.made(t, w.hosts())
 	var tests []string
 	for _, host := range w.hosts() {
 		tests = append(tests, host+" test")
@@ -114,13 +122,12 @@ func (w world) installedAgain(t *testing.T) {
 	}
 }
 
-// active holds that every machine is in service by an operation, in NetBox, in Salt and in what the API
-// tells. moves are those of its status, and proofs the kinds of evidence that there are beside others.
-func (w world) active(t *testing.T, id operation.ID, moves, proofs []string) {
+// active holds that machines are in service by an operation, in NetBox and in what the API tells. moves are those of its status, and proofs the kinds of evidence that there are beside others.
+func (w world) active(t *testing.T, id operation.ID, names, moves, proofs []string) {
 	t.Helper()
 	d := w.Operation(id)
-	if d.State != operation.Done || len(d.Runs) != len(w.names()) {
-		t.Fatalf("operation %s is %s with %d machines, want it done with %d", id, d.State, len(d.Runs), len(w.names()))
+	if d.State != operation.Done || len(d.Runs) != len(names) {
+		t.Fatalf("operation %s is %s with %d machines, want it done with %d", id, d.State, len(d.Runs), len(names))
 	}
 	for _, r := range d.Runs {
 		seen := map[string]bool{}
@@ -139,14 +146,13 @@ func (w world) active(t *testing.T, id operation.ID, moves, proofs []string) {
 		}
 	}
 	taken := map[netip.Prefix]string{}
-	for _, name := range w.names() {
+	for _, name := range names {
 		address := w.inService(t, name, id, moves)
 		if other := taken[address]; other != "" {
 			t.Errorf("%s and %s both have %s", name, other, address)
 		}
 		taken[address] = name
 	}
-	w.salt.made(t, w.hosts())
 }
 
 // inService holds that NetBox and the API tell the same of a machine, and gives its address.

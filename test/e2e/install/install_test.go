@@ -35,32 +35,40 @@ type world struct {
 	requests *counter
 	ids      map[string]asset.ID
 	salt     salt
+	ansible  ansible
 }
 
 // TestInstallARack takes a rack of a real NetBox from planned to staged and to active, over a real Salt
 // with a real minion for each machine: first what must be refused, then all of it, then all of it again.
+// One machine of another rack is for Ansible.
 func TestInstallARack(t *testing.T) {
-	rack := sim.DefaultRack()
-	if err := netboxload.LoadRack(t.Context(), server.URL, server.AdminToken, rack); err != nil {
-		t.Fatal(err)
+	rack, other := sim.DefaultRack(), ansibleRack()
+	plugIn(t, rack, other)
+	w := world{ids: map[string]asset.ID{}, requests: count(t, server.URL), ansible: newAnsible(t)}
+	for _, r := range []sim.Rack{rack, other} {
+		if err := netboxload.LoadRack(t.Context(), server.URL, server.AdminToken, r); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range r.Servers() {
+			w.ids[d.Name] = w.device(t, d.Name).ID
+		}
 	}
 	token := filepath.Join(t.TempDir(), "netbox-token")
 	if err := os.WriteFile(token, []byte(server.Token), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	requests := count(t, server.URL)
-	w := world{requests: requests, ids: map[string]asset.ID{}, salt: startSalt(t)}
+	w.salt = startSalt(t, func(minion string) error { return w.comeUp(t, minion) })
 	folder := profiles(t)
-	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack}, Hurry: 2, MinionsURL: w.salt.minions, Config: func(c map[string]any) {
-		c["netbox"] = map[string]any{"url": requests.URL, "token_file": token, "user": netboxload.ServiceAccount}
+	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack, other}, Hurry: 2, MinionsURL: w.salt.minions, Config: func(c map[string]any) {
+		block := func(in map[string]any, name string) map[string]any { return in[name].(map[string]any) } //nolint:forcetypeassert // as cagenut-dev writes it
+		c["netbox"] = map[string]any{"url": w.requests.URL, "token_file": token, "user": netboxload.ServiceAccount}
 		c["profiles"] = folder
-		site := c["sites"].(map[string]any)[rack.Site.Slug].(map[string]any) //nolint:forcetypeassert // as cagenut-dev writes it
-		site["window"] = 4                                                   // each host's minion starts on this machine
-		w.salt.configure(t, site["salt"].(map[string]any))                   //nolint:forcetypeassert // so too
+		block(c, "api")["url"] = "https://cagenut.example.net"
+		site := block(block(c, "sites"), rack.Site.Slug)
+		site["window"] = 4 // each host's minion starts on this machine
+		site["ansible"] = w.ansible.configuration()
+		w.salt.configure(t, block(site, "salt"))
 	}})
-	for _, d := range rack.Servers() {
-		w.ids[d.Name] = w.device(t, d.Name).ID
-	}
 
 	t.Run("refused", w.refused)
 	t.Run("wrong serial", w.wrongSerial)
@@ -68,6 +76,21 @@ func TestInstallARack(t *testing.T) {
 	t.Run("accepted again", w.again)
 	t.Run("installed", w.installed)
 	t.Run("installed again", w.installedAgain)
+	t.Run("ansible", w.installedByAnsible)
+}
+
+// comeUp gives the host of a minion its network.
+func (w *world) comeUp(t *testing.T, minion string) error {
+	machines, err := w.Box().Machines(t.Context())
+	if err != nil {
+		return err
+	}
+	for _, m := range machines {
+		if m.Installed != nil && m.Installed.Minion == minion {
+			return comeUp(m.Installed)
+		}
+	}
+	return fmt.Errorf("no host of the box has minion %s", minion)
 }
 
 // device is what the tests read of a device in NetBox.

@@ -53,20 +53,27 @@ type salt struct {
 	minions string // URL for the box
 }
 
-func startSalt(t *testing.T) salt {
+// venv gives the folder of the programs of salt or ansible.
+func venv(t *testing.T, what string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "../scripts/configmgmt-venv.sh", "salt")
+	cmd := exec.CommandContext(t.Context(), venvs, what)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("configmgmt-venv.sh salt: %v", err)
+		t.Fatalf("%s %s: %v", venvs, what, err)
 	}
-	s := salt{venv: strings.TrimSpace(string(out))}
+	return strings.TrimSpace(string(out))
+}
+
+// startSalt starts a Salt. network is called before a minion starts.
+func startSalt(t *testing.T, network func(minion string) error) salt {
+	t.Helper()
+	s := salt{venv: venv(t, "salt")}
 	s.Lab = saltlab.Start(t, s.venv, nil)
 	for name, text := range states {
 		s.File(t, "srv/salt/"+name+".sls", strings.ReplaceAll(text, "%DIR%", s.Dir+"/hosts"))
 	}
-	s.minions = s.Hosts(t)
+	s.minions = s.Hosts(t, network)
 	return s
 }
 
@@ -169,10 +176,10 @@ func (s salt) made(t *testing.T, hosts []string) {
 	}
 }
 
-// profiles makes the box's profiles fit for minions that are all this machine, in a folder of their
-// own: what installs the machine's own system, which the minions tell, and checks that are true here. A
-// service is not among these, since nothing need run here that a system's init knows, and no network,
-// since the minions have none of their own.
+// profiles makes the box's profiles fit for hosts that are all this machine, in a folder of their own:
+// what installs the machine's own system, which the hosts tell, and checks that are true here. No service
+// is among these, since nothing need run here that an init system knows. One more is for the machine of
+// Ansible, which has another role and a port that answers.
 func profiles(t *testing.T) (dir string) {
 	t.Helper()
 	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
@@ -197,15 +204,30 @@ func profiles(t *testing.T) (dir string) {
 		if system, ok := p["os"].(map[string]any); ok && (system["distro"] != "image" || release != "bookworm") { // the box's image is of that
 			system["distro"], system["release"] = distro, release
 		}
-		p["checks"] = map[string]any{"mounts": []any{map[string]any{"path": "/", "min_free_mib": 1}}, "max_clock_skew_ms": 5000, "kernel": strings.TrimSpace(string(kernel))}
-		if raw, err = yaml.Marshal(p); err == nil {
-			err = os.WriteFile(filepath.Join(dir, filepath.Base(file)), raw, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
+		checks := map[string]any{"network": true, "mounts": []any{map[string]any{"path": "/", "min_free_mib": 1}},
+			"max_clock_skew_ms": 5000, "kernel": strings.TrimSpace(string(kernel))} // a machine under load is slow to answer
+		p["checks"] = checks
+		write(t, filepath.Join(dir, filepath.Base(file)), p)
+		if match, ok := p["match"].(map[string]any); ok && match["device_types"].([]any)[0] == ansibleType.Slug { //nolint:forcetypeassert // as the profiles are
+			match["roles"], p["name"] = []any{ansibleRole.Slug}, "server-ansible"
+			p["config_management"] = map[string]any{"driver": "ansible", "playbook": "site.yml", "vars": map[string]any{"text": "hello"}}
+			checks["tcp"] = []any{map[string]any{"port": 22}}
+			write(t, filepath.Join(dir, "ansible.yaml"), p)
 		}
 	}
 	return dir
+}
+
+// write writes a file of YAML.
+func write(t *testing.T, file string, what map[string]any) {
+	t.Helper()
+	raw, err := yaml.Marshal(what)
+	if err == nil {
+		err = os.WriteFile(file, raw, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // thisSystem gives the distribution of this machine as a profile names it.
