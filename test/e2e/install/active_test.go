@@ -48,7 +48,7 @@ func (w world) wholeInstall(t *testing.T) operation.ID {
 	w.requests.since()
 	began := time.Now()
 	id := w.toActive(t, "--rack", w.Rack().Name)
-	w.done(15*time.Minute, id)
+	w.done(t, id)
 	n, which := w.requests.since()
 	names := w.names()
 	t.Logf("%d machines active in %s; %d NetBox requests, %.1f a machine: %v", len(names), time.Since(began).Round(time.Second), n, float64(n)/float64(len(names)), which)

@@ -16,9 +16,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/sim"
-	"github.com/cagenut/cagenut/test/e2e/stack"
 )
 
 // The machine of Ansible is one of the base flavour with a role of its own.
@@ -131,9 +129,6 @@ func (w world) installedByAnsible(t *testing.T) {
 	id := w.toActive(t, d.Name)
 	var on *sim.OnDisk
 	w.Until(10*time.Minute, "the system of "+d.Name, func() error {
-		if r := w.Operation(id).Runs[0]; r.State == operation.Waiting {
-			return stack.Stop(fmt.Errorf("%s waits at %s: %w", d.Name, r.Step, r.Error))
-		}
 		m, err := w.Box().Machine(t.Context(), d.Name)
 		if err == nil {
 			if on = m.Installed; on == nil || on.Pending {
@@ -146,7 +141,7 @@ func (w world) installedByAnsible(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.ansible.sshd(t, d.Serial, on)
-	w.done(10*time.Minute, id)
+	w.done(t, id)
 	w.active(t, id, []string{d.Name}, []string{"planned -> staged", "staged -> active"}, []string{"os-install", "configure", "checks"})
 	if got, err := os.ReadFile(w.ansible.path("motd")); err != nil || string(got) != "hello" {
 		t.Errorf("the playbook made %q, %v; want hello", got, err)

@@ -263,26 +263,21 @@ func (w world) names() []string {
 func (w world) accept(t *testing.T) operation.ID {
 	t.Helper()
 	id := w.Install(w.names()...)
-	w.done(4*time.Minute, id)
+	w.done(t, id)
 	return id
 }
 
-// done waits until an operation has ended, and no longer than until a machine waits for a person.
-func (w world) done(limit time.Duration, id operation.ID) {
-	w.Until(limit, "the end of "+string(id), func() error {
-		d := w.Operation(id)
-		if d.State.Ended() {
-			return nil
-		}
-		if n := d.Counts[operation.Waiting]; n > 0 {
-			for _, r := range d.Runs {
-				if r.State == operation.Waiting {
-					return stack.Stop(fmt.Errorf("%s waits at %s: %w", r.Asset.Name, r.Step, r.Error))
-				}
+// done waits until an operation has ended, and no longer than until its machines wait for a person.
+func (w world) done(t *testing.T, id operation.ID) {
+	t.Helper()
+	if _, said, code := w.CLI("op", "watch", string(id)); code != 0 {
+		for _, r := range w.Operation(id).Runs {
+			if r.Error != nil {
+				t.Errorf("%s is %s in %s: %+v", r.Asset.Name, r.State, r.Step, r.Error)
 			}
 		}
-		return fmt.Errorf("the operation is %s: %v", d.State, d.Counts)
-	})
+		t.Fatalf("%s: exit %d\n%s", id, code, said)
+	}
 }
 
 // staged looks at NetBox: every machine is staged by the operation, and of its changelog the service

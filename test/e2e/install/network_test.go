@@ -15,12 +15,18 @@ import (
 	"github.com/cagenut/cagenut/internal/sim"
 )
 
-// inside tells, by the environment, that this process has its own network.
+// inside names NetBox's folder to a process that has a network of its own.
 const inside = "CAGENUT_E2E_INSIDE"
 
-// again runs this program in a network namespace of its own, after all that is to be downloaded.
+// again runs this program in a network namespace of its own, after all that is to be downloaded, and ends
+// NetBox however that ended.
 func again() int {
-	for _, args := range [][]string{{script, os.TempDir(), "fetch"}, {venvs, "salt"}, {venvs, "ansible"}} {
+	dir, err := os.MkdirTemp("", "cagenut-netbox")
+	if err != nil {
+		return fail(err)
+	}
+	defer os.RemoveAll(dir)
+	for _, args := range [][]string{{script, dir, "fetch"}, {venvs, "salt"}, {venvs, "ansible"}} {
 		c := exec.Command(args[0], args[1:]...)
 		c.Stdout, c.Stderr = os.Stderr, os.Stderr
 		if err := c.Run(); err != nil {
@@ -31,8 +37,9 @@ func again() int {
 	if err != nil {
 		return fail(err)
 	}
+	defer command(dir, "stop")
 	c := exec.Command(self, os.Args[1:]...)
-	c.Env, c.Stdout, c.Stderr = append(os.Environ(), inside+"=1"), os.Stdout, os.Stderr
+	c.Env, c.Stdout, c.Stderr = append(os.Environ(), inside+"="+dir), os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	err = c.Run()
 	var exit *exec.ExitError
