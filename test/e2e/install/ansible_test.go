@@ -137,7 +137,7 @@ func (w world) installedByAnsible(t *testing.T) {
 		}
 		return err
 	})
-	if err := comeUp(on); err != nil {
+	if err := comeUp(d, on); err != nil {
 		t.Fatal(err)
 	}
 	w.ansible.sshd(t, d.Serial, on)

@@ -59,13 +59,13 @@ func TestInstallARack(t *testing.T) {
 	}
 	w.salt = startSalt(t, func(minion string) error { return w.comeUp(t, minion) })
 	folder := profiles(t)
-	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack, other}, Hurry: 2, MinionsURL: w.salt.minions, Config: func(c map[string]any) {
+	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack, other}, Hurry: 5, MinionsURL: w.salt.minions, Config: func(c map[string]any) {
 		block := func(in map[string]any, name string) map[string]any { return in[name].(map[string]any) } //nolint:forcetypeassert // as cagenut-dev writes it
 		c["netbox"] = map[string]any{"url": w.requests.URL, "token_file": token, "user": netboxload.ServiceAccount}
 		c["profiles"] = folder
 		block(c, "api")["url"] = "https://cagenut.example.net"
 		site := block(block(c, "sites"), rack.Site.Slug)
-		site["window"] = 4 // each host's minion starts on this machine
+		site["window"] = 6 // each host's minion starts on this machine
 		site["ansible"] = w.ansible.configuration()
 		w.salt.configure(t, block(site, "salt"))
 	}})
@@ -81,13 +81,13 @@ func TestInstallARack(t *testing.T) {
 
 // comeUp gives the host of a minion its network.
 func (w *world) comeUp(t *testing.T, minion string) error {
-	machines, err := w.Box().Machines(t.Context())
-	if err != nil {
-		return err
-	}
-	for _, m := range machines {
+	for _, d := range w.Rack().Servers() {
+		m, err := w.Box().Machine(t.Context(), d.Name)
+		if err != nil {
+			return err
+		}
 		if m.Installed != nil && m.Installed.Minion == minion {
-			return comeUp(m.Installed)
+			return comeUp(d, m.Installed)
 		}
 	}
 	return fmt.Errorf("no host of the box has minion %s", minion)

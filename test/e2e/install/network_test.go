@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,8 +16,8 @@ import (
 	"github.com/cagenut/cagenut/internal/sim"
 )
 
-// inside names NetBox's folder to a process that has a network of its own.
-const inside = "CAGENUT_E2E_INSIDE"
+// inside is the environment variable that names NetBox's folder to a process that has its own network.
+const inside = "INSTALL_E2E_NETBOX"
 
 // again runs this program in a network namespace of its own, after all that is to be downloaded, and ends
 // NetBox however that ended.
@@ -92,14 +93,19 @@ func plugIn(t *testing.T, racks ...sim.Rack) {
 // link is what a port is called, by its MAC address.
 func link(mac string) string { return "enx" + strings.ToLower(strings.ReplaceAll(mac, ":", "")) }
 
-// comeUp gives a host the addresses that it found in its installer's answers.
-func comeUp(on *sim.OnDisk) error {
-	if len(on.Addresses) == 0 || on.BootMAC == "" {
-		return fmt.Errorf("the host found no addresses, or no port for them: %+v", on)
+// comeUp gives a host the addresses that it found in its answers, at the port that these name. An image's
+// cloud-init needs no such name: it is the first port, as the box's own Salt has it.
+func comeUp(d sim.PlannedDevice, on *sim.OnDisk) error {
+	port := on.BootMAC
+	if i := slices.IndexFunc(d.Interfaces, func(i sim.PlannedInterface) bool { return !i.Mgmt }); port == "" && i >= 0 {
+		port = d.Interfaces[i].MAC
+	}
+	if len(on.Addresses) == 0 {
+		return fmt.Errorf("%s found no addresses: %+v", d.Name, on)
 	}
 	var b strings.Builder
 	for _, a := range on.Addresses {
-		fmt.Fprintf(&b, "addr replace %s dev %s\n", a, link(on.BootMAC))
+		fmt.Fprintf(&b, "addr replace %s dev %s\n", a, link(port))
 	}
 	return ip(b.String())
 }
