@@ -28,8 +28,10 @@ var (
 func ansibleRack() sim.Rack {
 	rack := sim.NewRack(sim.DefaultRack().Site, 13, 113, []string{sim.FlavourBase})
 	for i := range rack.Devices {
-		if rack.Devices[i].Flavour != "" {
-			rack.Devices[i].Role = ansibleRole
+		if d := &rack.Devices[i]; d.Flavour != "" {
+			d.Role = ansibleRole
+		} else {
+			d.Interfaces = d.Interfaces[:1] // of a switch, the one that is used: each takes its time in NetBox
 		}
 	}
 	return rack
