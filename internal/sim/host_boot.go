@@ -69,12 +69,12 @@ func (m *Machine) netBoot(ctx context.Context, r hostRun) (outcome string, next 
 		switch {
 		case err == nil && a.status == http.StatusOK:
 			script = string(a.body)
-		case ctx.Err() != nil, n == 2:
+		case ctx.Err() != nil, n == asks-1:
 			return "the boot service does not answer", disk
 		case err == nil && a.status < 500 && a.status != http.StatusTooManyRequests:
 			return fmt.Sprintf("HTTP %d", a.status), disk
 		default:
-			m.rest(ctx, timeAgain)
+			pause(ctx, timeAgain)
 		}
 	}
 	next = parseScript(script)
@@ -391,7 +391,7 @@ func (m *Machine) diskBoots(ctx context.Context, r hostRun) {
 	case errors.Is(err, errRefused):
 		m.stops(r, "stage "+stage+" is not heard: "+err.Error())
 	case err != nil: // its unit starts again after a while
-		m.rest(ctx, 30*timeAgain)
+		pause(ctx, 30*timeAgain)
 	case stage == "installed":
 		m.hostDid(r.Number, func(_ time.Time, run *hostRun) { run.Stage = "first-boot" })
 	default:

@@ -8,17 +8,23 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cagenut/cagenut/internal/sim"
 )
 
-// point is one mutating call of an acceptance, as it comes in a run that nothing disturbs.
+// point is one mutating call of an install, to a BMC or through the gate, as it comes in a run that nothing
+// disturbs.
 type point struct {
-	Method string
-	Path   string // regular expression; the names that a BMC gives to new things are left open
+	Method string // or the way through the gate
+	Path   string // regular expression; the names that a BMC gives to new things are left open. Of the gate: the call
 	Nth    int    // of the calls with this method and path, from 0
 	Brings string // what goes with it on some flavours only: another certificate
+	at     time.Time
 }
+
+// gated tells that the gate holds it, not the box.
+func (p point) gated() bool { return p.Method == toAPI || p.Method == toSalt }
 
 func (p point) String() string {
 	return fmt.Sprintf("%s %s #%d%s", p.Method, strings.TrimPrefix(p.plain(), "/redfish/v1/"), p.Nth+1, p.Brings)
@@ -36,11 +42,14 @@ func pointsOf(journal []sim.Entry) []point {
 			continue
 		}
 		path := "^" + regexp.QuoteMeta(e.Path) + "$"
+		if e.Method == toAPI || e.Method == toSalt {
+			path = e.Path
+		}
 		if at := strings.LastIndexByte(e.Path, '/'); e.Method == http.MethodDelete && strings.HasSuffix(e.Path[:at], "/Sessions") {
 			path = "^" + regexp.QuoteMeta(e.Path[:at]) + "/[^/]+$"
 		}
 		key := e.Method + " " + path
-		out = append(out, point{Method: e.Method, Path: path, Nth: seen[key]})
+		out = append(out, point{Method: e.Method, Path: path, Nth: seen[key], at: e.Time})
 		seen[key]++
 	}
 	return out
@@ -68,6 +77,7 @@ var counted = []string{
 	sim.EffectPowerOn, sim.EffectPowerOff, sim.EffectHostReboot, sim.EffectBoot, sim.EffectFlash, sim.EffectFirmwareActive,
 	sim.EffectBMCReboot, sim.EffectBIOSApplied, sim.EffectPasswordChanged, sim.EffectAccountChanged, sim.EffectCertificate,
 	sim.EffectVolumeCreated, sim.EffectVolumeDeleted,
+	sim.EffectNetBoot, sim.EffectErase, sim.EffectWrite, sim.EffectOSUp,
 }
 
 // effects counts what was done to a machine, by effect and detail. A machine that was off at first

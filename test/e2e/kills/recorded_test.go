@@ -104,17 +104,17 @@ func told(t *testing.T, s *stack.Stack, run operation.Run, flavour, what string,
 		said = "NOT AS DONE"
 		t.Errorf("%s (%s), %s: writes (-happened +told by op show):\n%s", run.Asset.Name, flavour, what, diff)
 	}
-	staged := 0
+	statuses := 0
 	for _, step := range run.Steps {
 		for _, w := range step.Writes {
 			if w.System == "netbox" && w.Field == "status" {
-				staged++
+				statuses++
 			}
 		}
 	}
-	if staged != 1 || len(rows) != 1 {
+	if statuses != 2 || len(rows) != 2 { // staged, and active
 		said = "NOT AS DONE"
-		t.Errorf("%s (%s), %s: op show tells of %d changes of the status, NetBox's changelog has %d rows; want one each", run.Asset.Name, flavour, what, staged, len(rows))
+		t.Errorf("%s (%s), %s: op show tells of %d changes of the status, NetBox's changelog has %d rows; want two each", run.Asset.Name, flavour, what, statuses, len(rows))
 	}
 	return said
 }

@@ -57,6 +57,8 @@ type Options struct {
 	TemporalStore string
 	// NetBox points the programs at another NetBox than the box's: its URL and a token file.
 	NetBoxURL, NetBoxTokenFile string
+	// SiteConfig changes the configuration that the site's worker reads, at each of its starts.
+	SiteConfig func(string) string
 }
 
 // Stack is a running product.
@@ -134,6 +136,22 @@ func (s *Stack) useNetBox() {
 	}
 }
 
+// siteConfig writes the configuration of the site's worker, beside that of the others, and names its file.
+func (s *Stack) siteConfig() string {
+	if s.o.SiteConfig == nil {
+		return s.inner.ConfigFile()
+	}
+	raw, err := os.ReadFile(s.inner.ConfigFile())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	file := filepath.Join(s.dir, "conf", "site.yaml")
+	if err := os.WriteFile(file, []byte(s.o.SiteConfig(string(raw))), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return file
+}
+
 // Folder makes a folder for a stack, which is removed when the test passed. PostgreSQL's user must be
 // able to enter it: t.TempDir is closed to others.
 func Folder(t testing.TB) string {
@@ -183,7 +201,7 @@ func (s *Stack) args(name string) []string {
 	case Worker:
 		return append([]string{"cagenut", "worker"}, hurry...)
 	case Site:
-		return append([]string{"cagenut", "worker", "--site", s.inner.Rack().Site.Slug}, hurry...)
+		return []string{"cagenut", "worker", "--site", s.inner.Rack().Site.Slug, "--config", s.siteConfig(), "--hurry", strconv.Itoa(s.o.Hurry)}
 	}
 	s.t.Fatalf("no process %q", name)
 	return nil
@@ -192,10 +210,10 @@ func (s *Stack) args(name string) []string {
 // Start starts a process and waits until it can be used.
 func (s *Stack) Start(name string) {
 	s.t.Helper()
-	args := s.args(name)
-	if args[0] == "cagenut" {
+	if name == Serve || name == Worker || name == Site {
 		s.useNetBox()
 	}
+	args := s.args(name)
 	log := filepath.Join(s.dir, name+".log")
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
@@ -334,7 +352,13 @@ func (s *Stack) CLI(args ...string) (stdout, stderr string, code int) {
 // Install asks for machines up to hardware and gives the operation.
 func (s *Stack) Install(names ...string) operation.ID {
 	s.t.Helper()
-	out, errs, code := s.CLI(append([]string{"install", "--site", s.inner.Rack().Site.Slug, "--until", "hardware", "--window", "100",
+	return s.Whole(append([]string{"--until", "hardware"}, names...)...)
+}
+
+// Whole asks for machines up to active and gives the operation.
+func (s *Stack) Whole(names ...string) operation.ID {
+	s.t.Helper()
+	out, errs, code := s.CLI(append([]string{"install", "--site", s.inner.Rack().Site.Slug, "--window", "100",
 		"--reason", "e2e", "--ticket", "E2E-1", "-o", "json"}, names...)...)
 	var got struct{ ID operation.ID }
 	if code != 0 || json.Unmarshal([]byte(out), &got) != nil {
