@@ -17,41 +17,58 @@ import (
 	"github.com/cagenut/cagenut/test/e2e/stack"
 )
 
-// TestEveryProcess kills every process once while machines of all flavours are accepted: the product's
-// programs, PostgreSQL, Temporal, and the box itself, whose BMCs then all forget their connections
-// at once. Half of the rack is accepted undisturbed before, to compare with.
+// TestEveryProcess kills every process once while machines of all flavours are accepted, and again while
+// they are installed: the product's programs, PostgreSQL, Temporal, and the box itself, whose BMCs then all
+// forget their connections at once, and whose hosts go on. The site's worker and serve are the boot
+// service: they go while machines boot. Half of the rack is installed undisturbed before, to compare with.
 func TestEveryProcess(t *testing.T) {
-	killProcesses(t, "", stack.Postgres, stack.Temporal, stack.Box, stack.Worker, stack.Serve, stack.Site)
+	killProcesses(t, "", []string{stack.Postgres, stack.Temporal, stack.Box, stack.Worker, stack.Serve, stack.Site},
+		[]string{stack.Site, stack.Serve, stack.Postgres, stack.Box, stack.Site, stack.Temporal, stack.Worker, stack.Serve})
 }
 
 // TestOnPostgres is the same with Temporal's own tables on PostgreSQL, as in production: when that is
 // killed, everything stands still at once.
-func TestOnPostgres(t *testing.T) { killProcesses(t, devstack.StorePostgres, stack.Postgres) }
+func TestOnPostgres(t *testing.T) {
+	killProcesses(t, devstack.StorePostgres, []string{stack.Postgres}, []string{stack.Postgres, stack.Postgres})
+}
 
-func killProcesses(t *testing.T, store string, parts ...string) {
+// killProcesses kills some while machines are accepted, and some while they are installed.
+func killProcesses(t *testing.T, store string, accepted, installed []string) {
 	began := time.Now()
 	flavours := sim.Flavours()
 	rack := stack.Fleet(slices.Concat(flavours, flavours)...)
 	s := stack.Start(t, stack.Options{Racks: rack, Hurry: hurry, TemporalStore: store})
 	names, off := s.Names(), s.BeganOff()
 	clean, names := names[:len(flavours)], names[len(flavours):]
-	s.Done(s.Install(clean...), 2*time.Minute)
+	s.Done(s.Whole(clean...), 4*time.Minute)
 	want := map[string]map[string]int{}
 	for i, name := range clean {
 		want[flavours[i]] = effects(s.Journal(name), off[name])
 	}
-	id := s.Install(names...)
-	var seen int64
-	for _, name := range parts {
-		s.Until(2*time.Minute, "the machines go on before "+name+" is killed", func() error {
-			news, err := s.Box().Journal(t.Context(), sim.Query{Kind: sim.KindRequest, Since: seen})
-			if err == nil && len(news) < 15 {
-				err = fmt.Errorf("%d requests", len(news))
+	id := s.Whole(names...)
+	seen := int64(0)
+	if all, err := s.Box().Journal(t.Context(), sim.Query{}); err != nil {
+		t.Fatal(err)
+	} else if len(all) > 0 {
+		seen = all[len(all)-1].Seq
+	}
+	kill := func(name, what string, least int, counts func(sim.Entry) bool) {
+		s.Until(3*time.Minute, "the machines go on before "+name+" is killed", func() error {
+			news, err := s.Box().Journal(t.Context(), sim.Query{Since: seen})
+			if err != nil {
+				return err
 			}
-			if err == nil {
-				seen = news[len(news)-1].Seq
+			n := 0
+			for _, e := range news {
+				if counts(e) {
+					n++
+				}
 			}
-			return err
+			if n < least {
+				return fmt.Errorf("%d %s", n, what)
+			}
+			seen = news[len(news)-1].Seq
+			return nil
 		})
 		if d := s.Operation(id); !d.Ended.IsZero() {
 			t.Fatalf("the operation was %s before %s was killed", d.State, name)
@@ -59,18 +76,24 @@ func killProcesses(t *testing.T, store string, parts ...string) {
 		s.Restart(name)
 		t.Logf("%s killed and started again after %.0f s", name, time.Since(began).Seconds())
 	}
-	s.Done(id, 4*time.Minute)
+	for _, name := range accepted {
+		kill(name, "requests", 15, func(e sim.Entry) bool { return e.Kind == sim.KindRequest })
+	}
+	for _, name := range installed {
+		kill(name, "effects of hosts", 4, func(e sim.Entry) bool { return slices.Contains(ofHosts, e.Effect) })
+	}
+	s.Done(id, 6*time.Minute)
 	devices := s.Devices()
 	for i, name := range names {
 		if diff := cmp.Diff(want[flavours[i]], effects(s.Journal(name), off[name])); diff != "" {
 			t.Errorf("%s (%s): effects (-clean +killed):\n%s", name, flavours[i], diff)
 		}
-		if status := devices[name].Status.Value; status != "staged" {
+		if status := devices[name].Status.Value; status != "active" {
 			t.Errorf("%s (%s) is %q in NetBox", name, flavours[i], status)
 		}
 	}
 	sessions(t, s)
-	t.Logf("%d processes killed, %d machines staged in %.0f s", len(parts), len(names), time.Since(began).Seconds())
+	t.Logf("%d kills, %d machines active in %.0f s", len(accepted)+len(installed), len(names), time.Since(began).Seconds())
 }
 
 // TestNetBoxPatch kills the central worker around the one write to NetBox, before its effect and after

@@ -80,6 +80,9 @@ var counted = []string{
 	sim.EffectNetBoot, sim.EffectErase, sim.EffectWrite, sim.EffectOSUp,
 }
 
+// ofHosts are effects that tell that a host goes on.
+var ofHosts = []string{sim.EffectNetBoot, sim.EffectAgent, sim.EffectErase, sim.EffectWrite, sim.EffectOSUp}
+
 // effects counts what was done to a machine, by effect and detail. A machine that was off at first
 // was spared the first of its power-offs: it is counted here, so that all machines compare.
 func effects(journal []sim.Entry, beganOff bool) map[string]int {

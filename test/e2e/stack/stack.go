@@ -402,7 +402,7 @@ func (s *Stack) until(limit time.Duration, what string, cond func() error) {
 func Wait(t testing.TB, limit time.Duration, what string, cond func() error) {
 	t.Helper()
 	deadline := time.After(limit)
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := cond()
