@@ -40,9 +40,9 @@ func TestLinkCut(t *testing.T) {
 	// All kinds of moments: machines begin one after another, and the link goes when the first are being written.
 	id := s.Whole(names...)
 	s.Until(4*time.Minute, "disks are erased", func() error {
-		done, err := s.Box().Journal(t.Context(), sim.Query{Effect: sim.EffectErase, Since: before[len(before)-1].Seq})
-		if err == nil && len(done) < 2 {
-			err = fmt.Errorf("%d were", len(done))
+		erased, err := s.Box().Journal(t.Context(), sim.Query{Effect: sim.EffectErase, Since: before[len(before)-1].Seq})
+		if err == nil && len(erased) < 2 {
+			err = fmt.Errorf("%d were", len(erased))
 		}
 		return err
 	})
@@ -68,7 +68,7 @@ func TestLinkCut(t *testing.T) {
 	s.Done(id, 6*time.Minute)
 	devices := s.Devices()
 	for i, name := range names {
-		if diff := cmp.Diff(effects(s.Journal(clean[i]), off[clean[i]]), effects(s.Journal(name), off[name])); diff != "" {
+		if diff := cmp.Diff(done(s, clean[i], off[clean[i]]), done(s, name, off[name])); diff != "" {
 			t.Errorf("%s (%s): effects (-clean +cut):\n%s", name, flavours[i], diff)
 		}
 		if status := devices[name].Status.Value; status != "active" {

@@ -43,7 +43,7 @@ func killProcesses(t *testing.T, store string, accepted, installed []string) {
 	s.Done(s.Whole(clean...), 4*time.Minute)
 	want := map[string]map[string]int{}
 	for i, name := range clean {
-		want[flavours[i]] = effects(s.Journal(name), off[name])
+		want[flavours[i]] = done(s, name, off[name])
 	}
 	id := s.Whole(names...)
 	seen := int64(0)
@@ -85,7 +85,7 @@ func killProcesses(t *testing.T, store string, accepted, installed []string) {
 	s.Done(id, 6*time.Minute)
 	devices := s.Devices()
 	for i, name := range names {
-		if diff := cmp.Diff(want[flavours[i]], effects(s.Journal(name), off[name])); diff != "" {
+		if diff := cmp.Diff(want[flavours[i]], done(s, name, off[name])); diff != "" {
 			t.Errorf("%s (%s): effects (-clean +killed):\n%s", name, flavours[i], diff)
 		}
 		if status := devices[name].Status.Value; status != "active" {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cagenut/cagenut/internal/sim"
+	"github.com/cagenut/cagenut/test/e2e/stack"
 )
 
 // point is one mutating call of an install, to a BMC or through the gate, as it comes in a run that nothing
@@ -82,6 +83,15 @@ var counted = []string{
 
 // ofHosts are effects that tell that a host goes on.
 var ofHosts = []string{sim.EffectNetBoot, sim.EffectAgent, sim.EffectErase, sim.EffectWrite, sim.EffectOSUp}
+
+// done counts what was done to a machine by its BMC and by Salt, see effects.
+func done(s *stack.Stack, machine string, beganOff bool) map[string]int {
+	out := effects(s.Journal(machine), beganOff)
+	for _, what := range s.Salt(machine) {
+		out["salt "+what]++
+	}
+	return out
+}
 
 // effects counts what was done to a machine, by effect and detail. A machine that was off at first
 // was spared the first of its power-offs: it is counted here, so that all machines compare.
