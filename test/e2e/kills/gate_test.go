@@ -249,7 +249,7 @@ func (g *gate) apiCall(r *http.Request, body []byte) (machine, call string) {
 		if q.MAC == "" {
 			return "", ""
 		}
-		machine = g.known[q.MAC]
+		machine = g.known[strings.ToLower(q.MAC)]
 		g.known[q.Mint] = machine
 	case "boot/open", "boot/close":
 		machine, call = g.known[q.Asset.String()], call+" "+q.Step

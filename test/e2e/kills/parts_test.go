@@ -96,44 +96,77 @@ func killProcesses(t *testing.T, store string, accepted, installed []string) {
 	t.Logf("%d kills, %d machines active in %.0f s", len(accepted)+len(installed), len(names), time.Since(began).Seconds())
 }
 
-// TestNetBoxPatch kills the central worker around the one write to NetBox, before its effect and after
-// it: the machine is staged, and NetBox's changelog tells of it once.
-func TestNetBoxPatch(t *testing.T) {
+// TestEveryNetBoxWrite kills the central worker at every write to NetBox, before its effect and after it: the
+// status that says staged, the machine's address, that it is the primary one, the status that says active,
+// and the note in its journal. Each is there once.
+func TestEveryNetBoxWrite(t *testing.T) {
 	began := time.Now()
 	phases := []string{sim.Before, sim.After}
-	s := stack.Start(t, stack.Options{Racks: stack.Fleet(slices.Repeat([]string{sim.FlavourBase}, len(phases))...), Hurry: hurry})
+	s := stack.Start(t, stack.Options{Racks: stack.Fleet(slices.Repeat([]string{sim.FlavourBase}, 6)...), Hurry: hurry})
 	names, devices := s.Names(), s.Devices()
-	for i, phase := range phases {
-		path := "^/api/dcim/devices/" + devices[names[i]].ID.String() + "/"
-		rule := sim.Fault{Machine: sim.NetBox, Method: http.MethodPatch, Path: path, Phase: phase, Action: sim.ActHold}
-		if _, err := s.Box().AddFault(t.Context(), rule); err != nil {
+	left := map[string]sim.Fault{}
+	hold := func(f sim.Fault) {
+		f.Machine, f.Action = sim.NetBox, sim.ActHold
+		rule, err := s.Box().AddFault(t.Context(), f)
+		if err != nil {
 			t.Fatal(err)
 		}
+		left[rule.ID] = rule
 	}
-	id := s.Install(names...)
-	s.Until(time.Minute, "NetBox holds both writes", func() error {
-		holds, err := s.Box().Holds(t.Context())
-		if err == nil && len(holds) < len(phases) {
-			err = fmt.Errorf("%d are held", len(holds))
-		}
-		return err
-	})
-	for i, status := range []string{"planned", "staged"} {
-		if got := s.Devices()[names[i]].Status.Value; got != status {
-			t.Errorf("held %s its effect, the write left %s %q, want %q", phases[i], names[i], got, status)
-		}
-	}
-	s.Restart(stack.Worker)
-	s.Done(id, 2*time.Minute)
-	devices = s.Devices()
 	for i, name := range names {
-		if got := devices[name].Status.Value; got != "staged" {
-			t.Errorf("killed %s NetBox's write, %s is %q", phases[i], name, got)
-		}
-		if rows := s.Changelog(devices[name].ID); len(rows) != 1 || !strings.Contains(rows[0].Message, string(id)) {
-			t.Errorf("killed %s NetBox's write, %s has these rows in the changelog, want one of %s: %+v", phases[i], name, id, rows)
-		}
-		t.Logf("%s: central worker killed %s its PATCH, %s in NetBox", name, phases[i], devices[name].Status.Value)
+		hold(sim.Fault{Method: http.MethodPatch, Path: "^/api/dcim/devices/" + devices[name].ID.String() + "/", Phase: phases[i%2], Skip: i / 2})
 	}
-	t.Logf("2 kill points hit by 1 kill of the central worker in %.0f s", time.Since(began).Seconds())
+	for _, path := range []string{"^/api/ipam/ip-addresses/", "^/api/extras/journal-entries/"} {
+		for i, phase := range phases { // of whichever machine comes first, and of another one
+			hold(sim.Fault{Method: http.MethodPost, Path: path, Phase: phase, Skip: i})
+		}
+	}
+	points, kills := len(left), 0
+	id := s.Whole(names...)
+	for len(left) > 0 {
+		var first time.Time
+		s.Until(3*time.Minute, "NetBox holds writes", func() error {
+			holds, err := s.Box().Holds(t.Context())
+			if err == nil && len(holds) > 0 && first.IsZero() {
+				first = time.Now()
+			}
+			if err == nil && len(holds) < len(left) && (first.IsZero() || time.Since(first) < patience/2) {
+				err = fmt.Errorf("%d of %v are held", len(holds), left)
+			}
+			return err
+		})
+		kills++
+		s.Restart(stack.Worker)
+		rules, err := s.Box().Faults(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rules {
+			if r.Fired > 0 {
+				delete(left, r.ID)
+			}
+		}
+	}
+	s.Done(id, 4*time.Minute)
+	now := s.Devices()
+	base, token := s.Inner().NetBox()
+	for _, name := range names {
+		device := devices[name].ID
+		if status := now[name].Status.Value; status != "active" {
+			t.Errorf("%s is %q in NetBox", name, status)
+		}
+		if rows := s.Changelog(device); len(rows) != 3 || !strings.Contains(rows[0].Message, string(id)) {
+			t.Errorf("%s has these rows in the changelog, want three of %s: %+v", name, id, rows)
+		}
+		for path, want := range map[string]int{"ipam/ip-addresses/?device_id=" + device.String(): 2, "extras/journal-entries/?assigned_object_id=" + device.String(): 1} {
+			var page struct{ Count int }
+			if err := s.NetBox(t.Context(), base, token, path, &page); err != nil {
+				t.Fatal(err)
+			}
+			if page.Count != want {
+				t.Errorf("%s: %s has %d rows, want %d", name, path, page.Count, want)
+			}
+		}
+	}
+	t.Logf("%d kill points hit by %d kills of the central worker in %.0f s", points, kills, time.Since(began).Seconds())
 }

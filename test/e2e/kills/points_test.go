@@ -99,7 +99,11 @@ func effects(journal []sim.Entry, beganOff bool) map[string]int {
 	out := map[string]int{}
 	for _, e := range journal {
 		if e.Kind == sim.KindEffect && slices.Contains(counted, e.Effect) {
-			out[strings.TrimSpace(e.Effect+" "+e.Detail)]++
+			detail := e.Detail
+			if e.Effect == sim.EffectErase { // it names the machine's own disks
+				detail = fmt.Sprintf("of %d disks", len(strings.Fields(detail)))
+			}
+			out[strings.TrimSpace(e.Effect+" "+detail)]++
 		}
 	}
 	if beganOff {
