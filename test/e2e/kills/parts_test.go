@@ -32,6 +32,21 @@ func TestOnPostgres(t *testing.T) {
 	killProcesses(t, devstack.StorePostgres, []string{stack.Postgres}, []string{stack.Postgres, stack.Postgres})
 }
 
+var clean []map[string]int // see undisturbed
+
+// undisturbed installs a machine of each flavour that nobody disturbs and counts what was done to each, once
+// for all tests.
+func undisturbed(s *stack.Stack, names []string) []map[string]int {
+	if clean == nil {
+		off := s.BeganOff()
+		s.Done(s.Whole(names...), 4*time.Minute)
+		for _, name := range names {
+			clean = append(clean, done(s, name, off[name]))
+		}
+	}
+	return clean
+}
+
 // killProcesses kills some while machines are accepted, and some while they are installed.
 func killProcesses(t *testing.T, store string, accepted, installed []string) {
 	began := time.Now()
@@ -39,12 +54,7 @@ func killProcesses(t *testing.T, store string, accepted, installed []string) {
 	rack := stack.Fleet(slices.Concat(flavours, flavours)...)
 	s := stack.Start(t, stack.Options{Racks: rack, Hurry: hurry, TemporalStore: store})
 	names, off := s.Names(), s.BeganOff()
-	clean, names := names[:len(flavours)], names[len(flavours):]
-	s.Done(s.Whole(clean...), 4*time.Minute)
-	want := map[string]map[string]int{}
-	for i, name := range clean {
-		want[flavours[i]] = done(s, name, off[name])
-	}
+	want, names := undisturbed(s, names[:len(flavours)]), names[len(flavours):]
 	id := s.Whole(names...)
 	seen := int64(0)
 	if all, err := s.Box().Journal(t.Context(), sim.Query{}); err != nil {
@@ -85,7 +95,7 @@ func killProcesses(t *testing.T, store string, accepted, installed []string) {
 	s.Done(id, 6*time.Minute)
 	devices := s.Devices()
 	for i, name := range names {
-		if diff := cmp.Diff(want[flavours[i]], done(s, name, off[name])); diff != "" {
+		if diff := cmp.Diff(want[i], done(s, name, off[name])); diff != "" {
 			t.Errorf("%s (%s): effects (-clean +killed):\n%s", name, flavours[i], diff)
 		}
 		if status := devices[name].Status.Value; status != "active" {
