@@ -45,7 +45,8 @@ func (a *Central) addresses(ctx context.Context, c Call) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if _, err := a.planned(ctx, c); err != nil {
+	device, err := a.planned(ctx, c)
+	if err != nil {
 		return Result{}, err
 	}
 	if c.Undo {
@@ -57,14 +58,16 @@ func (a *Central) addresses(ctx context.Context, c Call) (Result, error) {
 	}
 	done := &Done{}
 	var addresses []string
+	read := &device
 	for _, text := range want.Pools {
 		pool, err := netip.ParsePrefix(text)
 		if err != nil {
 			return Result{}, fault.Wrap(err, fault.Invalid, "step addresses: pool %q: %v", text, err)
 		}
 		address, writes, err := a.Inventory.Allocate(ctx, inventory.Allocation{
-			Device: c.Asset.ID, Interface: want.Interface, Pool: pool, DNSName: want.DNSName, Operation: string(c.Operation),
+			Device: c.Asset.ID, Interface: want.Interface, Pool: pool, DNSName: want.DNSName, Operation: string(c.Operation), Read: read,
 		})
+		read = nil // it may have changed the device
 		done.Writes = append(done.Writes, writes...)
 		if err != nil {
 			// What was written is found again, and told, by the call that succeeds.

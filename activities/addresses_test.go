@@ -64,9 +64,10 @@ func TestAddresses(t *testing.T) {
 	if got.Done == nil || !got.Done.Changed || len(got.Done.Writes) != 2 || got.Done.Summary != "10.1.2.1/24, 2001:db8::1/64 as srv-1.example.net" {
 		t.Errorf("done %+v", got.Done)
 	}
-	asked := inventory.Allocation{Device: 1, Interface: "eth0", Pool: netip.MustParsePrefix("10.1.2.0/24"), DNSName: "srv-1.example.net", Operation: op}
+	asked := inventory.Allocation{Device: 1, Interface: "eth0", Pool: netip.MustParsePrefix("10.1.2.0/24"), DNSName: "srv-1.example.net", Operation: op,
+		Read: &inventory.Device{ID: 1, Name: "srv-1", Serial: "SN1"}}
 	six := asked
-	six.Pool = netip.MustParsePrefix("2001:db8::/64")
+	six.Pool, six.Read = netip.MustParsePrefix("2001:db8::/64"), nil // the device is not as it was read
 	if diff := cmp.Diff([]inventory.Allocation{asked, six}, r.asked, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}

@@ -203,7 +203,7 @@ func (a *Central) stage(ctx context.Context, c Call) (Result, error) {
 	}
 	changed, err := a.Inventory.SetStatus(ctx, inventory.StatusChange{
 		ID: c.Asset.ID, From: from, To: to, Operation: string(c.Operation),
-		Message: fmt.Sprintf("cagenut %s: %s -> %s", c.Operation, from, to),
+		Message: fmt.Sprintf("cagenut %s: %s -> %s", c.Operation, from, to), Read: &device,
 	})
 	if err != nil {
 		return Result{}, err

@@ -79,7 +79,7 @@ func (a *Central) goInService(ctx context.Context, c Call, want plan.WantInServi
 	default:
 		if _, err := a.Inventory.SetStatus(ctx, inventory.StatusChange{
 			ID: c.Asset.ID, From: before.From, To: to, Operation: string(c.Operation),
-			Message: fmt.Sprintf("in service: %s -> %s", before.From, to),
+			Message: fmt.Sprintf("in service: %s -> %s", before.From, to), Read: &device,
 		}); err != nil {
 			return Result{}, err
 		}

@@ -15,6 +15,7 @@ type Allocation struct {
 	Pool      netip.Prefix // one of the device's PrimaryPool; its family is the address's
 	DNSName   string       // in small letters, fully qualified, without a dot at its end
 	Operation string       // operation ID: what is made carries it, so that a repeated call finds it
+	Read      *Device      // as in StatusChange
 }
 
 // Validate tells what cannot be asked for.

@@ -47,6 +47,7 @@ type Device struct {
 	Tags         []string          `json:"tags,omitempty"`          // slugs, sorted
 	Custom       map[string]string `json:"custom_fields,omitempty"` // every field of the type; empty: not set
 	Updated      time.Time         `json:"last_updated"`
+	ETag         string            `json:"-"`                    // only of Device, and only where the source gives one
 	Interfaces   []Interface       `json:"interfaces,omitempty"` // by name
 	// PrimaryPool are the prefixes from which a primary address could be taken when the device has
 	// none: role "primary" (or the configured one), scoped to the device's site. Describe fills it
@@ -135,6 +136,9 @@ type StatusChange struct {
 	From, To  asset.Status
 	Operation string // operation ID: goes into the custom field and the changelog message
 	Message   string // for people; cut to the changelog's 200 characters
+	// Read is the device as Device gave it just now; then it is not read again, and its ETag tells whether
+	// it changed since. Without, or without an ETag, it is read first.
+	Read *Device
 }
 
 // JournalEntry is a note for people on a device.

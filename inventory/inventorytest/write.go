@@ -56,6 +56,19 @@ func testSetStatus(t *testing.T, h Harness, w world) {
 	if n := len(h.Changes(t, id)); n != rows+1 {
 		t.Errorf("%d rows in the changelog, want still %d", n, rows+1)
 	}
+
+	// One that was read just before is not read again.
+	before = h.Requests()
+	changed, err = h.Source.SetStatus(t.Context(), inventory.StatusChange{ID: id, From: asset.Staged, To: asset.Planned, Operation: "op_2", Read: &d})
+	if err != nil || !changed || h.Requests()-before != 1 {
+		t.Errorf("SetStatus of a device as read = %v, %v after %d requests; want true after 1", changed, err, h.Requests()-before)
+	}
+	// What was read is old by now: the source says so, and what stands there now decides.
+	_, err = h.Source.SetStatus(t.Context(), inventory.StatusChange{ID: id, From: asset.Staged, To: asset.Active, Operation: "op_3", Read: &d})
+	_ = kind(t, err, inventory.ErrConflict)
+	if got := status(t, h, id); got != asset.Planned {
+		t.Errorf("status %s, want planned as it was meanwhile", got)
+	}
 }
 
 func testSetStatusRefuses(t *testing.T, h Harness, w world) {

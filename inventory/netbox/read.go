@@ -155,9 +155,18 @@ func (c *Client) devices(ctx context.Context, op string, filter url.Values) ([]i
 
 // Device is one device's plain fields.
 func (c *Client) Device(ctx context.Context, id asset.ID) (inventory.Device, error) {
-	r, _, err := c.device(ctx, "read device "+id.String(), id)
-	return r.device(), err
+	return c.tagged(ctx, "read device "+id.String(), id)
 }
+
+func (c *Client) tagged(ctx context.Context, op string, id asset.ID) (inventory.Device, error) {
+	r, etag, err := c.device(ctx, op, id)
+	d := r.device()
+	d.ETag = etag
+	return d, err
+}
+
+// known tells that a device as it was read before can stand for reading it now.
+func known(d *inventory.Device, id asset.ID) bool { return d != nil && d.ID == id && d.ETag != "" }
 
 // device reads one device with its ETag, which is empty before NetBox 4.6.
 func (c *Client) device(ctx context.Context, op string, id asset.ID) (deviceRecord, string, error) {

@@ -20,7 +20,7 @@ const maxMessage = 200
 // changed something else of the device between our read and our write.
 const attempts = 3
 
-// SetStatus moves a device by compare-and-set: one read and one write, and after a lost race one more
+// SetStatus moves a device by compare-and-set: one read, unless it was read just before, and one write, and after a lost race one more
 // read. See inventory.Source.
 //
 // When the write's answer is lost, the device is read again. If it then stands at To with our
@@ -35,22 +35,24 @@ func (c *Client) SetStatus(ctx context.Context, s inventory.StatusChange) (bool,
 		return false, err
 	}
 	var lost error // the last write without an answer, or refused with 412
-	for range attempts {
-		r, etag, err := c.device(ctx, op, s.ID)
-		if err != nil {
+	for try := range attempts {
+		var d inventory.Device
+		if try == 0 && known(s.Read, s.ID) {
+			d = *s.Read
+		} else if d, err = c.tagged(ctx, op, s.ID); err != nil {
 			return false, err
 		}
-		now := asset.Status(r.Status)
-		_, marked := r.Custom[OperationField]
+		now := d.Status
+		by, marked := d.Custom[OperationField]
 		if now == s.To {
-			ours := marked && s.Operation != "" && customFields(r.Custom)[OperationField] == s.Operation
+			ours := marked && s.Operation != "" && by == s.Operation
 			return ours && errors.Is(lost, inventory.ErrUnreachable), nil
 		}
 		if now != s.From {
 			return false, &inventory.Error{Kind: inventory.ErrConflict, Op: op,
 				Detail: fmt.Sprintf("the device is %s now: somebody moved it, so decide again what it needs", now)}
 		}
-		lost = c.writeStatus(ctx, op, id, etag, marked, s)
+		lost = c.writeStatus(ctx, op, id, d.ETag, marked, s)
 		if lost == nil {
 			return true, nil
 		}
