@@ -161,7 +161,7 @@ func Default() *Config {
 		Temporal: Temporal{Host: "127.0.0.1:7233", Namespace: "cagenut"},
 		Secrets:  Secrets{Driver: "postgres"},
 		API:      API{Listen: "127.0.0.1:7780"},
-		Worker:   Worker{Activities: 32},
+		Worker:   Worker{Activities: 128},
 		Firmware: Firmware{MaxMiB: 2048},
 		Log:      Log{Level: "info", Format: "json"},
 		StateDir: "state",

@@ -221,6 +221,7 @@ func runWorker(ctx context.Context, c *config.Config, o Options, about operation
 	w := worker.New(t, about.Queue, worker.Options{
 		MaxConcurrentActivityExecutionSize: c.Worker.Activities,
 		DisableWorkflowWorker:              about.Site != "",
+		WorkflowTaskPollerBehavior:         operation.Pollers(),
 		WorkerStopTimeout:                  stopWait,
 		// The SDK would keep heartbeats back for up to a minute, and a cancel reaches an activity with
 		// the answer to one.
