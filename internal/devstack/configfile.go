@@ -19,7 +19,7 @@ func (s *Stack) config() string {
 			case "oob":
 				oob = append(oob, p.Prefix.String())
 			case "primary":
-				gateways = append(gateways, last(p.Prefix).String())
+				gateways = append(gateways, Gateway(p.Prefix).String())
 			}
 		}
 	}
@@ -76,8 +76,8 @@ log: {level: info, format: json}
 		s.set.API, s.set.API)
 }
 
-// last is the last address of an IPv4 prefix that a host may have: the gateway, where machines take the first ones.
-func last(p netip.Prefix) netip.Addr {
+// Gateway is the gateway of an IPv4 prefix: the last address that a host may have, where machines take the first ones.
+func Gateway(p netip.Prefix) netip.Addr {
 	b := p.Masked().Addr().As4()
 	for bit := p.Bits(); bit < 31; bit++ {
 		b[bit/8] |= 1 << (7 - bit%8)

@@ -189,10 +189,15 @@ func (m *Machine) bootFirmware() string {
 	return "uefi"
 }
 
-// hostKey is the public key that an installed system makes. Another install makes another one.
-func hostKey(serial, operation string) string {
+// HostKey is the SSH key that an installed system makes. Another install makes another one.
+func HostKey(serial, operation string) ed25519.PrivateKey {
 	seed := digest(serial, "ssh host key/"+operation)
-	public := ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey)
+	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+// hostKey is its public half, as OpenSSH writes it.
+func hostKey(serial, operation string) string {
+	public := HostKey(serial, operation).Public().(ed25519.PublicKey)
 	var wire []byte
 	for _, part := range [][]byte{[]byte("ssh-ed25519"), public} {
 		wire = append(binary.BigEndian.AppendUint32(wire, uint32(len(part))), part...)

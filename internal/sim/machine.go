@@ -352,7 +352,7 @@ func (m *Machine) Summary() Summary {
 	}
 	if i := st.Host.Installed; i != nil {
 		s.Installed = &OnDisk{OS: i.OS, Image: i.Image, Disks: slices.Clone(i.Disks), Operation: i.Operation, At: i.At, HostKey: i.HostKey,
-			Minion: i.Minion, MinionKey: i.MinionKey, Pending: i.Pending} // without the one-time URL
+			Minion: i.Minion, MinionKey: i.MinionKey, BootMAC: i.BootMAC, Addresses: slices.Clone(i.Addresses), Pending: i.Pending} // without the one-time URL
 	}
 	for _, t := range st.Tasks {
 		if !t.done() {

@@ -23,47 +23,85 @@ import (
 	"github.com/cagenut/cagenut/test/e2e/stack"
 )
 
-// requestsPerMachine is how many NetBox requests a machine may cost from planned to staged.
-const requestsPerMachine = 12
+// How many NetBox requests a machine may cost from planned to staged, and to active.
+const (
+	requestsToStaged = 12
+	requestsToActive = 25
+)
 
-// world is the rack in NetBox with the product over it.
+// world is the rack in NetBox with the product over it, and the site's Salt.
 type world struct {
 	*stack.Stack
 	requests *counter
 	ids      map[string]asset.ID
+	salt     salt
+	ansible  ansible
 }
 
-// TestAcceptARack takes a rack of a real NetBox from planned to staged: first what must be refused,
-// then all of it, then all of it again.
-func TestAcceptARack(t *testing.T) {
-	rack := sim.DefaultRack()
-	if err := netboxload.LoadRack(t.Context(), server.URL, server.AdminToken, rack); err != nil {
-		t.Fatal(err)
+// TestInstallARack takes a rack of a real NetBox from planned to staged and to active, over a real Salt
+// with a real minion for each machine: first what must be refused, then all of it, then all of it again.
+// One machine of another rack is for Ansible.
+func TestInstallARack(t *testing.T) {
+	rack, other := sim.DefaultRack(), ansibleRack()
+	plugIn(t, rack, other)
+	w := world{ids: map[string]asset.ID{}, requests: count(t, server.URL), ansible: newAnsible(t)}
+	for _, r := range []sim.Rack{rack, other} {
+		if err := netboxload.LoadRack(t.Context(), server.URL, server.AdminToken, r); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range r.Servers() {
+			w.ids[d.Name] = w.device(t, d.Name).ID
+		}
 	}
 	token := filepath.Join(t.TempDir(), "netbox-token")
 	if err := os.WriteFile(token, []byte(server.Token), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	requests := count(t, server.URL)
-	w := world{requests: requests, ids: map[string]asset.ID{}}
-	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack}, NetBoxURL: requests.URL, NetBoxTokenFile: token})
-	for _, d := range rack.Servers() {
-		w.ids[d.Name] = w.device(t, d.Name).ID
-	}
+	w.salt = startSalt(t, func(minion string) error { return w.comeUp(t, minion) })
+	folder := profiles(t)
+	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack, other}, Hurry: 5, MinionsURL: w.salt.minions, Config: func(c map[string]any) {
+		block := func(in map[string]any, name string) map[string]any { return in[name].(map[string]any) } //nolint:forcetypeassert // as cagenut-dev writes it
+		c["netbox"] = map[string]any{"url": w.requests.URL, "token_file": token, "user": netboxload.ServiceAccount}
+		c["profiles"] = folder
+		block(c, "api")["url"] = "https://cagenut.example.net"
+		site := block(block(c, "sites"), rack.Site.Slug)
+		site["window"] = 6 // each host's minion starts on this machine
+		site["ansible"] = w.ansible.configuration()
+		w.salt.configure(t, block(site, "salt"))
+	}})
 
 	t.Run("refused", w.refused)
 	t.Run("wrong serial", w.wrongSerial)
 	t.Run("accepted", w.accepted)
 	t.Run("accepted again", w.again)
-	t.Run("addresses", w.addresses)
+	t.Run("installed", w.installed)
+	t.Run("installed again", w.installedAgain)
+	t.Run("ansible", w.installedByAnsible)
+}
+
+// comeUp gives the host of a minion its network.
+func (w *world) comeUp(t *testing.T, minion string) error {
+	for _, d := range w.Rack().Servers() {
+		m, err := w.Box().Machine(t.Context(), d.Name)
+		if err != nil {
+			return err
+		}
+		if m.Installed != nil && m.Installed.Minion == minion {
+			return comeUp(d, m.Installed)
+		}
+	}
+	return fmt.Errorf("no host of the box has minion %s", minion)
 }
 
 // device is what the tests read of a device in NetBox.
 type device struct {
-	ID     asset.ID
-	Serial string
-	Status struct{ Value string }
-	OOB    *struct {
+	ID      asset.ID
+	Serial  string
+	Status  struct{ Value string }
+	Primary *struct {
+		Address netip.Prefix
+	} `json:"primary_ip4"`
+	OOB *struct {
 		ID      int64
 		Address netip.Prefix
 	} `json:"oob_ip"`
@@ -101,11 +139,7 @@ func (w world) ours(t *testing.T, name string) []inventorytest.Change {
 
 // ask is an install of machines from the command line.
 func (w world) ask(names ...string) (stdout, stderr string, code int) {
-	return w.askUntil("hardware", names...)
-}
-
-func (w world) askUntil(until string, names ...string) (stdout, stderr string, code int) {
-	return w.CLI(append([]string{"install", "--site", w.Rack().Site.Slug, "--until", until,
+	return w.CLI(append([]string{"install", "--site", w.Rack().Site.Slug, "--until", "hardware",
 		"--reason", "e2e", "--ticket", "E2E-1", "--wait", "-o", "json"}, names...)...)
 }
 
@@ -180,12 +214,12 @@ func (w world) wrongSerial(t *testing.T) {
 func (w world) accepted(t *testing.T) {
 	w.requests.since()
 	began := time.Now()
-	id := w.install(t)
+	id := w.accept(t)
 	n, which := w.requests.since()
 	names := w.names()
 	t.Logf("%d machines staged in %s; %d NetBox requests, %.1f a machine: %v", len(names), time.Since(began).Round(time.Second), n, float64(n)/float64(len(names)), which)
-	if n > requestsPerMachine*len(names) {
-		t.Errorf("%d NetBox requests for %d machines, want at most %d each", n, len(names), requestsPerMachine)
+	if n > requestsToStaged*len(names) {
+		t.Errorf("%d NetBox requests for %d machines, want at most %d each", n, len(names), requestsToStaged)
 	}
 	w.staged(t, id, 1)
 }
@@ -196,17 +230,13 @@ func (w world) again(t *testing.T) {
 	for _, name := range w.names() {
 		w.edit(t, name, map[string]any{"status": "planned"})
 	}
-	entries, err := w.Box().Journal(t.Context(), sim.Query{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := entries[len(entries)-1].Seq
+	last := w.lastEntry(t)
 	w.requests.since()
-	id := w.install(t)
+	id := w.accept(t)
 	n, which := w.requests.since()
 	t.Logf("again: %d NetBox requests: %v", n, which)
-	if n > requestsPerMachine*len(w.names()) {
-		t.Errorf("%d NetBox requests for %d machines, want at most %d each", n, len(w.names()), requestsPerMachine)
+	if n > requestsToStaged*len(w.names()) {
+		t.Errorf("%d NetBox requests for %d machines, want at most %d each", n, len(w.names()), requestsToStaged)
 	}
 	w.staged(t, id, 2)
 	for _, name := range w.names() {
@@ -221,63 +251,6 @@ func (w world) again(t *testing.T) {
 	}
 }
 
-// addresses gives two machines their addresses at the same time, twice: each gets one of its own with
-// its DNS name, and the second time nothing is written.
-func (w world) addresses(t *testing.T) {
-	names := []string{"srv-101", "srv-102"}
-	given := func() map[string]string {
-		t.Helper()
-		out := map[string]string{}
-		for _, name := range names {
-			var page struct {
-				Results []struct {
-					Address string
-					DNSName string `json:"dns_name"`
-					Custom  struct {
-						Operation operation.ID `json:"cagenut_operation"`
-					} `json:"custom_fields"`
-				}
-			}
-			server.Must(t, http.MethodGet, "ipam/ip-addresses/?"+url.Values{"dns_name": {name + "." + w.Rack().Site.Slug + ".example.net"}}.Encode(), nil, &page)
-			if len(page.Results) != 1 || page.Results[0].Custom.Operation == "" {
-				t.Fatalf("%s has addresses %+v, want one that an operation took", name, page.Results)
-			}
-			var dev struct {
-				Primary *struct{ Address string } `json:"primary_ip4"`
-			}
-			server.Must(t, http.MethodGet, "dcim/devices/"+w.ids[name].String()+"/", nil, &dev)
-			if dev.Primary == nil || dev.Primary.Address != page.Results[0].Address {
-				t.Errorf("%s: primary address %+v, want %s", name, dev.Primary, page.Results[0].Address)
-			}
-			out[name] = page.Results[0].Address
-		}
-		if out[names[0]] == out[names[1]] {
-			t.Errorf("both have %s", out[names[0]])
-		}
-		return out
-	}
-	if out, said, code := w.askUntil("addresses", names...); code != 0 {
-		t.Fatalf("exit %d\n%s%s", code, out, said)
-	}
-	first := given()
-	rows := len(w.ours(t, names[0]))
-	out, said, code := w.askUntil("addresses", names...)
-	if code != 0 {
-		t.Fatalf("again: exit %d\n%s%s", code, out, said)
-	}
-	if diff := cmp.Diff(first, given()); diff != "" {
-		t.Errorf("addresses (-first +again):\n%s", diff)
-	}
-	if n := len(w.ours(t, names[0])); n != rows {
-		t.Errorf("again: %d rows in the changelog, want none new to %d", n, rows)
-	}
-	for _, r := range w.Operation(operationOf(t, said+out)).Runs {
-		if last := r.Steps[len(r.Steps)-1]; last.Name != "addresses" || last.State != operation.StepAlready || len(last.Writes) > 0 {
-			t.Errorf("%s: step %s is %s and wrote %v; want addresses, already so", r.Asset.Name, last.Name, last.State, last.Writes)
-		}
-	}
-}
-
 func (w world) names() []string {
 	var out []string
 	for _, d := range w.Rack().Servers() {
@@ -286,25 +259,25 @@ func (w world) names() []string {
 	return out
 }
 
-// install accepts the whole rack and waits for the end.
-func (w world) install(t *testing.T) operation.ID {
+// accept accepts the whole rack and waits for the end.
+func (w world) accept(t *testing.T) operation.ID {
 	t.Helper()
 	id := w.Install(w.names()...)
-	w.Until(4*time.Minute, "every machine staged", func() error {
-		d := w.Operation(id)
-		if d.State.Ended() {
-			return nil
-		}
-		if n := d.Counts[operation.Waiting]; n > 0 {
-			for _, r := range d.Runs {
-				if r.State == operation.Waiting {
-					return stack.Stop(fmt.Errorf("%s waits at %s: %w", r.Asset.Name, r.Step, r.Error))
-				}
+	w.done(t, id)
+	return id
+}
+
+// done waits until an operation has ended, and no longer than until its machines wait for a person.
+func (w world) done(t *testing.T, id operation.ID) {
+	t.Helper()
+	if _, said, code := w.CLI("op", "watch", string(id)); code != 0 {
+		for _, r := range w.Operation(id).Runs {
+			if r.Error != nil {
+				t.Errorf("%s is %s in %s: %+v", r.Asset.Name, r.State, r.Step, r.Error)
 			}
 		}
-		return fmt.Errorf("the operation is %s: %v", d.State, d.Counts)
-	})
-	return id
+		t.Fatalf("%s: exit %d\n%s", id, code, said)
+	}
 }
 
 // staged looks at NetBox: every machine is staged by the operation, and of its changelog the service
@@ -331,6 +304,16 @@ func (w world) staged(t *testing.T, id operation.ID, moves int) {
 			t.Errorf("%s: the message %q does not name operation %s", name, row.Message, id)
 		}
 	}
+}
+
+// lastEntry is the place of the newest entry in the box's journal.
+func (w world) lastEntry(t *testing.T) int64 {
+	t.Helper()
+	entries, err := w.Box().Journal(t.Context(), sim.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries[len(entries)-1].Seq
 }
 
 // quiet looks for mutating requests to a machine's BMC after an entry of the journal: there may be

@@ -1,14 +1,18 @@
 //go:build e2e
 
-// Package install accepts the box's default rack over a real NetBox 4.7.3, with the product's programs
-// in processes of their own, and looks at the result through NetBox's API and changelog.
+// Package install takes the box's default rack from planned to active over a real NetBox 4.7.3, a real
+// Salt and a real Ansible, with the product's programs in processes of their own, and looks at the result
+// in NetBox's API and changelog, in Salt, and in what our API tells.
 //
-// NETBOX_DIR names the folder of a NetBox that test/e2e/scripts/netbox-up.sh started or is to start;
-// without it the test starts one of its own and stops it. `make build` must have made bin/.
+// The machines of the box have no network but their BMCs'. What a minion tells of links, and what SSH
+// connects to, is real all the same: the test runs in a network namespace that has a link for each of
+// their ports (network_test.go), for which it must be root. NetBox and all else run in there too.
+// `make build` must have made bin/.
 package install
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -24,7 +28,10 @@ import (
 	"github.com/cagenut/cagenut/inventory/netbox/netboxtest"
 )
 
-const script = "../scripts/netbox-up.sh"
+const (
+	script = "../scripts/netbox-up.sh"
+	venvs  = "../scripts/configmgmt-venv.sh"
+)
 
 // server is set by TestMain before any test runs and never changes.
 var server netboxtest.Server
@@ -32,19 +39,12 @@ var server netboxtest.Server
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	dir := os.Getenv("NETBOX_DIR")
+	dir := os.Getenv(inside)
 	if dir == "" {
-		var err error
-		if dir, err = os.MkdirTemp("", "cagenut-netbox"); err != nil {
-			return fail(err)
-		}
-		defer os.RemoveAll(dir)
-		defer command(dir, "stop")
+		return again()
 	}
-	for _, what := range []string{"up", "reset"} {
-		if err := command(dir, what); err != nil {
-			return fail(err)
-		}
+	if err := errors.Join(ip("link set lo up\n"), command(dir, "up"), command(dir, "reset")); err != nil {
+		return fail(err)
 	}
 	f, err := os.Open(filepath.Join(dir, "env"))
 	if err != nil {
@@ -74,7 +74,8 @@ func fail(err error) int {
 	return 1
 }
 
-// counter stands between the product and NetBox and counts what goes through.
+// counter stands between the product and NetBox and counts what is answered: on a machine under load a
+// request may be given up and made again, which is not what is measured.
 type counter struct {
 	URL string
 
@@ -89,18 +90,21 @@ func count(t *testing.T, target string) *counter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(to)
-		r.Out.Host = to.Host
-	}}
 	c := &counter{seen: map[string]int{}}
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.mu.Lock()
-		c.all++
-		c.seen[r.Method+" "+strings.Trim(r.URL.Path, "/0123456789")]++
-		c.mu.Unlock()
-		proxy.ServeHTTP(w, r)
-	}))
+	web := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = to.Host
+		},
+		ModifyResponse: func(r *http.Response) error {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.all++
+			c.seen[r.Request.Method+" "+strings.Trim(r.Request.URL.Path, "/0123456789")]++
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	})
 	t.Cleanup(web.Close)
 	c.URL = web.URL
 	return c

@@ -14,8 +14,9 @@ import (
 )
 
 // Hosts runs real minions for the hosts of a box, which asks at the URL (devstack.Options.MinionsURL).
-// A minion whose host was installed anew has another key.
-func (l *Lab) Hosts(t *testing.T) (url string) {
+// A minion whose host was installed anew has another key. network is called before a minion starts: it makes
+// the network that its host found in the installer's answers.
+func (l *Lab) Hosts(t *testing.T, network func(id string) error) (url string) {
 	t.Helper()
 	var mu sync.Mutex
 	seeds, keys, up := map[string]string{}, map[string]string{}, map[string]bool{}
@@ -35,6 +36,10 @@ func (l *Lab) Hosts(t *testing.T) (url string) {
 		case "/fingerprint":
 			fmt.Fprint(w, keys[m.ID])
 		case "/start":
+			if err := network(m.ID); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
 			if !up[m.ID] {
 				l.StartMinion(t, m.ID)
 				up[m.ID] = true

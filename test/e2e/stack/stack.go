@@ -22,13 +22,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/goccy/go-yaml"
 
 	"github.com/cagenut/cagenut/internal/devstack"
 	"github.com/cagenut/cagenut/internal/operation"
@@ -56,16 +57,11 @@ type Options struct {
 	Profiles map[string]string
 	// TemporalStore is where Temporal keeps its own; empty: SQLite.
 	TemporalStore string
-	// NetBox points the programs at another NetBox than the box's: its URL and a token file.
-	NetBoxURL, NetBoxTokenFile string
-	// Salt points the site's worker at another Salt than the box's, and MinionsURL says who runs the minions
-	// of the box's hosts there (devstack.Options.MinionsURL).
-	Salt       Salt
+	// Config changes the configuration that cagenut-dev wrote, decoded from YAML; nil: it stays so.
+	Config func(map[string]any)
+	// MinionsURL is where the minions of the box's hosts are run, as saltlab does; empty: in the box's Salt.
 	MinionsURL string
 }
-
-// Salt is a salt-api.
-type Salt struct{ URL, PasswordFile, CAFile string }
 
 // Stack is a running product.
 type Stack struct {
@@ -121,33 +117,27 @@ func Start(t testing.TB, o Options) *Stack {
 	return s
 }
 
-// useOthers points the configuration at another NetBox and another Salt. Every part and command of
-// cagenut-dev writes its own configuration again, so each start of a program calls it.
-func (s *Stack) useOthers() {
+// configure changes the configuration. Every part and command of cagenut-dev writes its own again, so
+// that each start of a program calls it.
+func (s *Stack) configure() {
+	if s.o.Config == nil {
+		return
+	}
 	raw, err := os.ReadFile(s.inner.ConfigFile())
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	text := string(raw)
-	if s.o.NetBoxURL != "" {
-		text = s.replace(text, `(?m)^netbox: .*$`, fmt.Sprintf("netbox: {url: %q, token_file: %q, user: cagenut}", s.o.NetBoxURL, s.o.NetBoxTokenFile))
+	var c map[string]any
+	if err = yaml.Unmarshal(raw, &c); err == nil {
+		s.o.Config(c)
+		raw, err = yaml.Marshal(c)
 	}
-	if salt := s.o.Salt; salt.URL != "" {
-		text = s.replace(text, `(?m)^    salt:\n      url: .*$(\n      ca_file: .*$)?`, fmt.Sprintf("    salt:\n      url: %q\n      ca_file: %q", salt.URL, salt.CAFile))
-		text = s.replace(text, `(?m)^      password_file: .*$`, fmt.Sprintf("      password_file: %q", salt.PasswordFile))
-	}
-	if err := os.WriteFile(s.inner.ConfigFile(), []byte(text), 0o600); err != nil {
+	if err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-// replace replaces the one place that an expression finds, or that was replaced before.
-func (s *Stack) replace(text, expression, by string) string {
-	r := regexp.MustCompile(expression)
-	if found := r.FindAllString(text, -1); len(found) != 1 {
-		s.t.Fatalf("%d places are like %s in\n%s", len(found), expression, text)
+	if err := os.WriteFile(s.inner.ConfigFile(), raw, 0o600); err != nil {
+		s.t.Fatal(err)
 	}
-	return r.ReplaceAllLiteralString(text, by)
 }
 
 // Folder makes a folder for a stack, which is removed when the test passed. PostgreSQL's user must be
@@ -185,8 +175,7 @@ func Binaries(t testing.TB) string {
 	return bin
 }
 
-// args are the command lines of the processes. NetBox settings of devstack.Open do not reach those
-// that read the configuration file.
+// args are the command lines of the processes.
 func (s *Stack) args(name string) []string {
 	dir := []string{"--dir", s.dir}
 	conf := []string{"--config", s.inner.ConfigFile()}
@@ -210,7 +199,7 @@ func (s *Stack) Start(name string) {
 	s.t.Helper()
 	args := s.args(name)
 	if args[0] == "cagenut" {
-		s.useOthers()
+		s.configure()
 	}
 	log := filepath.Join(s.dir, name+".log")
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
