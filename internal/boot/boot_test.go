@@ -311,6 +311,32 @@ func TestInDoubtTheDisk(t *testing.T) {
 	}
 }
 
+// A machine that asks while the API is away asks again, and boots its disk when that lasts.
+func TestAskAgainWhileTheAPIIsAway(t *testing.T) {
+	d := serve(t, "debian-bios-plain", operation.ForInstall, nil)
+	d.api.set(func() { d.api.err = fault.New(fault.EngineAway, "connection refused") })
+	path := "/boot/mac/" + mac
+	for n := 1; ; n++ {
+		_, text := d.do(t, http.MethodGet, path, "")
+		_, rest, again := strings.Cut(text, "\nsleep 5\nchain --replace "+d.url)
+		if !again {
+			if n != 25 || !strings.Contains(text, "\nexit 1\n") {
+				t.Errorf("ask %d: %s", n, text)
+			}
+			break
+		}
+		path, _, _ = strings.Cut(rest, " ||\n")
+	}
+	d.api.set(func() { d.api.err = nil })
+	if _, text := d.do(t, http.MethodGet, "/boot/mac/"+mac+"?again=3", ""); !strings.Contains(text, "\nkernel ") {
+		t.Errorf("the API is back: %s", text)
+	}
+	d.api.set(func() { d.api.err = fault.New(fault.ForeignSite, "fra01") })
+	if _, text := d.do(t, http.MethodGet, "/boot/mac/"+mac, ""); strings.Contains(text, "chain") {
+		t.Errorf("of another site: %s", text)
+	}
+}
+
 // An agent's record gives no installer, and an installer's no agent.
 func TestOnlyWhatTheRecordIsFor(t *testing.T) {
 	for p, yes := range map[operation.Purpose]string{operation.ForAgent: "agent.ipxe", operation.ForInstall: "installer.ipxe"} {

@@ -3,10 +3,12 @@ package boot
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cagenut/cagenut/internal/asset"
@@ -86,7 +88,26 @@ func (s *Server) local(w http.ResponseWriter, r *http.Request, mac string, why *
 		return
 	}
 	first, rest, _ := bytes.Cut(raw, []byte("\n"))
-	give(w, script, slices.Concat(first, []byte("\n# "+text+"\n"), rest))
+	give(w, script, slices.Concat(first, []byte("\n# "+text+"\n"+s.once(r, why)), rest))
+}
+
+// Where the API is away, a machine asks again for a while before it boots its disk: an API that is started
+// anew must not cost a run its boot, and one that is gone must not keep a machine in service from its disk.
+const (
+	askAgain = 24
+	askPause = 5 // seconds
+)
+
+// once are the lines that have a machine ask once more; none, when that would not help or was done enough.
+func (s *Server) once(r *http.Request, why *fault.Error) string {
+	n, err := strconv.Atoi(r.URL.Query().Get("again"))
+	if err != nil {
+		n = 0
+	}
+	if why.Code == "" || why.Class() != fault.Retry || n < 0 || n >= askAgain {
+		return ""
+	}
+	return fmt.Sprintf("sleep %d\nchain --replace %s%s?again=%d ||\n", askPause, s.o.Base, r.URL.EscapedPath(), n+1)
 }
 
 // oneLine makes a text fit for a comment: nothing in it can become a command.

@@ -84,8 +84,14 @@ const (
 	timeErase   = 500 * time.Millisecond
 	timeInstall = 2 * time.Second
 	timeSystem  = 500 * time.Millisecond
-	timeAgain   = time.Second // before something is asked again
-	tries       = 60          // of a report, as hook.sh does it
+)
+
+// How often hosts ask. What they wait for is not faster in a fast box, so that Speed does not count: a
+// worker that is started anew must look to them like one that is.
+const (
+	timeAgain = time.Second // before something is asked again
+	tries     = 300         // of a report: five minutes, as hook.sh does it
+	asks      = 10          // of firmware: one port after another, each over IPv4 and IPv6, then the disk
 )
 
 // startHost lets the host begin what its firmware boots. The caller holds the lock.

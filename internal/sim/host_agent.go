@@ -37,13 +37,13 @@ func (m *Machine) agentAsks(ctx context.Context, r hostRun) {
 	switch {
 	case ctx.Err() != nil, err == nil && a.status == http.StatusNoContent:
 	case err != nil, a.status >= 500, a.status == http.StatusTooManyRequests:
-		m.rest(ctx, timeAgain)
+		pause(ctx, timeAgain)
 	case a.status != http.StatusOK:
 		m.stops(r, "the agent is told nothing any more: "+strings.TrimSpace(short(string(a.body))))
 	default:
 		var c operation.AgentCommand
 		if err := json.Unmarshal(a.body, &c); err != nil || c.ID == "" {
-			m.rest(ctx, timeAgain)
+			pause(ctx, timeAgain)
 			return
 		}
 		m.hostDid(r.Number, func(now time.Time, run *hostRun) {

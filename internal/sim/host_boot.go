@@ -64,17 +64,13 @@ func (m *Machine) netBoot(ctx context.Context, r hostRun) (outcome string, next 
 		url = r.URI
 	}
 	var script string
-	for n := 0; script == ""; n++ {
-		a, err := m.ask(ctx, http.MethodGet, url, "", "", quick)
-		switch {
-		case err == nil && a.status == http.StatusOK:
-			script = string(a.body)
-		case ctx.Err() != nil, n == 2:
-			return "the boot service does not answer", disk
-		case err == nil && a.status < 500 && a.status != http.StatusTooManyRequests:
-			return fmt.Sprintf("HTTP %d", a.status), disk
-		default:
-			m.rest(ctx, timeAgain)
+	for script == "" {
+		var why string
+		if script, why = m.script(ctx, url); why != "" {
+			return why, disk
+		}
+		if found := chainIn.FindStringSubmatch(script); found != nil && pause(ctx, 5*timeAgain) {
+			script, url = "", found[1] // the API is away
 		}
 	}
 	next = parseScript(script)
@@ -92,6 +88,25 @@ func (m *Machine) netBoot(ctx context.Context, r hostRun) (outcome string, next 
 		next.Phase, next.Why = phaseStopped, "the kernel is up and says nothing"
 	}
 	return outcome, next
+}
+
+// chainIn is the line of a script that has the machine ask again.
+var chainIn = regexp.MustCompile(`(?m)^chain --replace (\S+) \|\|$`)
+
+// script asks for a script, or tells why there is none.
+func (m *Machine) script(ctx context.Context, url string) (script, why string) {
+	for n := 0; ; n++ {
+		a, err := m.ask(ctx, http.MethodGet, url, "", "", quick)
+		switch {
+		case err == nil && a.status == http.StatusOK:
+			return string(a.body), ""
+		case ctx.Err() != nil, n == asks-1:
+			return "", "the boot service does not answer"
+		case err == nil && a.status < 500 && a.status != http.StatusTooManyRequests:
+			return "", fmt.Sprintf("HTTP %d", a.status)
+		}
+		pause(ctx, timeAgain)
+	}
 }
 
 // usedBase is the one-time URL of the boot before, or one of a token that nobody made.
@@ -397,7 +412,7 @@ func (m *Machine) diskBoots(ctx context.Context, r hostRun) {
 	case errors.Is(err, errRefused):
 		m.stops(r, "stage "+stage+" is not heard: "+err.Error())
 	case err != nil: // its unit starts again after a while
-		m.rest(ctx, 30*timeAgain)
+		pause(ctx, 30*timeAgain)
 	case stage == "installed":
 		m.hostDid(r.Number, func(_ time.Time, run *hostRun) { run.Stage = "first-boot" })
 	default:

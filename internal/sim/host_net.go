@@ -73,7 +73,7 @@ var errRefused = errors.New("refused")
 func (m *Machine) insist(ctx context.Context, method, url, kind, body string) (httpAnswer, error) {
 	var last error
 	for n := range tries {
-		if n > 0 && !m.rest(ctx, timeAgain) {
+		if n > 0 && !pause(ctx, timeAgain) {
 			return httpAnswer{}, ctx.Err()
 		}
 		a, err := m.ask(ctx, method, url, kind, body, quick)
