@@ -101,7 +101,7 @@ func TestOperations(t *testing.T) {
 func (f foreign) accept(t *testing.T, s *stack.Stack) {
 	f.planned(t, s)
 	began := time.Now()
-	id := s.Install(f.name)
+	id := s.Accept(f.name)
 	for {
 		run := f.still(t, s, id)
 		if run.State == operation.Done {

@@ -59,7 +59,7 @@ func TestInstallARack(t *testing.T) {
 	}
 	w.salt = startSalt(t, func(minion string) error { return w.comeUp(t, minion) })
 	folder := profiles(t)
-	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack, other}, Hurry: 5, MinionsURL: w.salt.minions, Config: func(c map[string]any) {
+	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack, other}, Hurry: 5, MinionsURL: w.salt.minions, Config: func(_ string, c map[string]any) {
 		block := func(in map[string]any, name string) map[string]any { return in[name].(map[string]any) } //nolint:forcetypeassert // as cagenut-dev writes it
 		c["netbox"] = map[string]any{"url": w.requests.URL, "token_file": token, "user": netboxload.ServiceAccount}
 		c["profiles"] = folder
@@ -262,7 +262,7 @@ func (w world) names() []string {
 // accept accepts the whole rack and waits for the end.
 func (w world) accept(t *testing.T) operation.ID {
 	t.Helper()
-	id := w.Install(w.names()...)
+	id := w.Accept(w.names()...)
 	w.done(t, id)
 	return id
 }

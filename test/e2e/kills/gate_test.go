@@ -50,38 +50,31 @@ func newGate() *gate {
 	return &gate{known: map[string]string{}, seen: map[string]bool{}, passed: map[string]int{}, holds: map[string]sim.Hold{}}
 }
 
-var (
-	apiIn  = regexp.MustCompile(`(?m)^worker: \{url: "([^"]+)"`)
-	saltIn = regexp.MustCompile(`(?m)^    salt:\n      url: "([^"]+)"`)
-)
-
 // option leads the site's worker through the gate.
-func (g *gate) option(t *testing.T) func(string) string {
-	through := map[string]string{}
-	return func(conf string) string {
-		for _, way := range []struct {
-			name  string
-			in    *regexp.Regexp
-			calls func(*http.Request, []byte) (machine, call string)
-		}{{toAPI, apiIn, g.apiCall}, {toSalt, saltIn, g.saltCall}} {
-			found := way.in.FindStringSubmatch(conf)
-			if found == nil {
-				t.Fatalf("the configuration has nothing like %s:\n%s", way.in, conf)
-			}
-			if through[way.name] == "" {
-				to, err := url.Parse(found[1])
-				if err != nil {
-					t.Fatal(err)
-				}
-				proxy := httputil.NewSingleHostReverseProxy(to)
-				proxy.ErrorLog = log.New(io.Discard, "", 0) // clients that were killed
-				srv := httptest.NewServer(g.handler(way.name, way.calls, proxy))
-				t.Cleanup(srv.Close)
-				through[way.name] = srv.URL
-			}
-			conf = strings.Replace(conf, found[0], strings.Replace(found[0], found[1], through[way.name], 1), 1)
+func (g *gate) option(t *testing.T) func(string, map[string]any) {
+	through := map[string]string{} // by way
+	detour := func(way string, in map[string]any, calls func(*http.Request, []byte) (machine, call string)) {
+		to, err := url.Parse(in["url"].(string))
+		if err != nil {
+			t.Fatal(err)
 		}
-		return conf
+		if through[way] == "" {
+			proxy := httputil.NewSingleHostReverseProxy(to)
+			proxy.ErrorLog = log.New(io.Discard, "", 0) // clients that were killed
+			srv := httptest.NewServer(g.handler(way, calls, proxy))
+			t.Cleanup(srv.Close)
+			through[way] = srv.URL
+		}
+		in["url"] = through[way]
+	}
+	return func(program string, c map[string]any) {
+		if program != stack.Site {
+			return
+		}
+		detour(toAPI, c["worker"].(map[string]any), g.apiCall)
+		for _, site := range c["sites"].(map[string]any) {
+			detour(toSalt, site.(map[string]any)["salt"].(map[string]any), g.saltCall)
+		}
 	}
 }
 

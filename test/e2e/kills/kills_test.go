@@ -4,6 +4,7 @@ package kills
 
 import (
 	"cmp"
+	"context"
 	"flag"
 	"fmt"
 	"maps"
@@ -57,12 +58,13 @@ type killed struct {
 	breed          breed
 	machine, phase string
 	at             point
-	late           float64 // how far into an acceptance the call comes, 0 to 1
+	late           time.Duration // how far into an install the call comes
 }
 
-// TestEveryCall kills the site's worker at every mutating call of an acceptance, before its effect
-// and after it, each on a machine of its own. What the calls are is learnt from a machine of each
-// breed that is accepted undisturbed.
+// TestEveryCall kills the site's worker at every mutating call of an install, to a BMC, to the API and to
+// Salt, before its effect and after it, each on a machine of its own. The worker is the boot service too:
+// what machines and agents tell is among its calls to the API. What the calls are is learnt from a machine
+// of each breed that is installed undisturbed.
 func TestEveryCall(t *testing.T) {
 	if *everything {
 		for _, flavour := range sim.Flavours() {
@@ -77,7 +79,9 @@ func TestEveryCall(t *testing.T) {
 // everyCall kills at every call of the first flavour, and at those calls of the others that it has not.
 func everyCall(t *testing.T, flavours ...string) {
 	began := time.Now()
-	s := stack.Start(t, stack.Options{Racks: stack.Fleet(population(flavours)...), Hurry: hurry})
+	g := newGate()
+	s := stack.Start(t, stack.Options{Racks: stack.Fleet(population(flavours)...), Hurry: hurry, Config: g.option(t)})
+	g.knows(s)
 	breeds := breeds(flavours)
 	pool, off := pools(t, s)
 	clean := map[breed]string{}
@@ -87,7 +91,7 @@ func everyCall(t *testing.T, flavours ...string) {
 		first = append(first, clean[b])
 	}
 	undisturbed := s.Install(first...)
-	s.Done(undisturbed, 3*time.Minute)
+	s.Done(undisturbed, 4*time.Minute)
 
 	known := map[string]map[string]bool{} // patterns of the calls that were seen, by flavour
 	want := map[breed]map[string]int{}
@@ -95,19 +99,19 @@ func everyCall(t *testing.T, flavours ...string) {
 	calls := map[breed]int{}
 	for _, b := range breeds {
 		journal := s.Journal(clean[b])
-		points := pointsOf(journal)
-		if want[b] = effects(journal, false); len(points) == 0 || len(want[b]) == 0 {
-			t.Fatalf("an acceptance of %s has %d calls and the effects %v", b, len(points), want[b])
+		points := append(pointsOf(journal), pointsOf(g.calls(clean[b]))...)
+		if want[b] = done(s, clean[b], false); len(points) == 0 || len(want[b]) == 0 {
+			t.Fatalf("an install of %s has %d calls and the effects %v", b, len(points), want[b])
 		}
 		fresh := map[string]bool{}
-		for i, p := range points {
+		for _, p := range points {
 			fresh[p.pattern()] = true
 			if known[b.flavour][p.pattern()] || known[flavours[0]][p.pattern()] {
 				continue
 			}
 			calls[b]++
 			for _, phase := range []string{sim.Before, sim.After} {
-				all = append(all, killed{breed: b, machine: pool.take(t, b), phase: phase, at: p, late: float64(i) / float64(len(points))})
+				all = append(all, killed{breed: b, machine: pool.take(t, b), phase: phase, at: p, late: p.at.Sub(journal[0].Time)})
 			}
 		}
 		if known[b.flavour] == nil {
@@ -115,13 +119,14 @@ func everyCall(t *testing.T, flavours ...string) {
 		}
 		maps.Copy(known[b.flavour], fresh)
 	}
+	t.Logf("%3.0f s: %d points", time.Since(began).Seconds(), len(all))
 	// Machines of a wave are to reach their points at about the same time.
 	slices.SortStableFunc(all, func(a, b killed) int { return cmp.Compare(a.late, b.late) })
 	kills := 0
 	var ops []operation.ID
 	missed := map[string]bool{} // machines that made their call less often
 	for some := range slices.Chunk(all, wave) {
-		id, n := killAt(t, s, some, missed)
+		id, n := killAt(t, s, g, some, missed)
 		ops = append(ops, id)
 		kills += n
 		t.Logf("%3.0f s: %d points, kills: %d", time.Since(began).Seconds(), len(some), n)
@@ -149,7 +154,7 @@ func everyCall(t *testing.T, flavours ...string) {
 // population is how many machines of each flavour there are: enough for all that may be killed. Every
 // third has a wrong clock, every sixth is off.
 func population(flavours []string) []string {
-	out := slices.Repeat(flavours[:1], 160)
+	out := slices.Repeat(flavours[:1], 240)
 	for _, f := range flavours[1:] {
 		out = append(out, slices.Repeat([]string{f}, 30)...)
 	}
@@ -164,10 +169,17 @@ type machines map[breed][]string
 func pools(t *testing.T, s *stack.Stack) (machines, map[string]bool) {
 	t.Helper()
 	off, out := s.BeganOff(), machines{}
+	var racks [][]sim.MachineSpec
 	for _, r := range s.Inner().Racks() {
-		for _, m := range r.Machines() {
-			if b := (breed{m.Flavour, m.ClockSkew != 0}); !off[m.Name] {
-				out[b] = append(out[b], m.Name)
+		racks = append(racks, r.Machines())
+	}
+	for i := range racks[0] { // from one rack after another: each works on few machines at once
+		for _, r := range racks {
+			if i >= len(r) {
+				continue
+			}
+			if b := (breed{r[i].Flavour, r[i].ClockSkew != 0}); !off[r[i].Name] {
+				out[b] = append(out[b], r[i].Name)
 			}
 		}
 	}
@@ -186,22 +198,38 @@ func (m machines) take(t *testing.T, b breed) string {
 
 // patience is how long an answer is held while others of the wave are waited for: less than the 30
 // seconds after which the product gives one request up.
-const patience = 15 * time.Second
+const patience = 10 * time.Second
+
+// hasty are holds that cannot wait for others: firmware gets an answer within five seconds, if only that there
+// is nothing to boot but the disk.
+func hasty(h sim.Hold) bool { return h.Path == "boot/lookup" }
 
 // mostMissed is how many points may not be reached. On a loaded machine one was seen that wrote BIOS settings
 // five times where the undisturbed one had written them six; why is not established. Each is told.
 const mostMissed = 4
 
+// holder keeps answers back.
+type holder interface {
+	AddFault(context.Context, sim.Fault) (sim.Fault, error)
+}
+
+func holderOf(s *stack.Stack, g *gate, p point) holder {
+	if p.gated() {
+		return g
+	}
+	return s.Box()
+}
+
 // killAt starts machines and holds each at its point. A machine that ended without making its call once more
 // is put into missed. When all are held, or the first has been for
 // long enough, it kills the worker that waits for their answers, and so on until every point was
 // hit. It gives the operation and how many kills that took.
-func killAt(t *testing.T, s *stack.Stack, some []killed, missed map[string]bool) (id operation.ID, kills int) {
+func killAt(t *testing.T, s *stack.Stack, g *gate, some []killed, missed map[string]bool) (id operation.ID, kills int) {
 	t.Helper()
 	left := map[string]killed{} // by rule
 	var names []string
 	for _, k := range some {
-		rule, err := s.Box().AddFault(t.Context(), k.at.hold(k.machine, k.phase))
+		rule, err := holderOf(s, g, k.at).AddFault(t.Context(), k.at.hold(k.machine, k.phase))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,11 +239,19 @@ func killAt(t *testing.T, s *stack.Stack, some []killed, missed map[string]bool)
 	id = s.Install(names...)
 	for len(left) > 0 {
 		var first time.Time
-		var holds []sim.Hold
-		s.Until(2*time.Minute, "the wave is held", func() (err error) {
-			if holds, err = s.Box().Holds(t.Context()); err != nil {
+		s.Until(3*time.Minute, "the wave is held", func() error {
+			holds, err := s.Box().Holds(t.Context())
+			if err != nil {
 				return err
 			}
+			gated, err := g.Holds(t.Context())
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(gated, hasty) {
+				return nil
+			}
+			holds = append(holds, gated...)
 			if first.IsZero() && len(holds) > 0 {
 				first = time.Now()
 			}
@@ -239,7 +275,7 @@ func killAt(t *testing.T, s *stack.Stack, some []killed, missed map[string]bool)
 			break
 		}
 		kills++
-		s.Kill(stack.Site)
+		g.kill(t, s)
 		s.Until(10*time.Second, "the box sees that its client is gone", func() error {
 			holds, err := s.Box().Holds(t.Context())
 			if err == nil && len(holds) > 0 {
@@ -251,7 +287,11 @@ func killAt(t *testing.T, s *stack.Stack, some []killed, missed map[string]bool)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, r := range rules {
+		gated, err := g.Faults(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range append(rules, gated...) {
 			if r.Fired > 0 { // it held its request until the kill
 				delete(left, r.ID)
 			}
@@ -281,12 +321,12 @@ func report(t *testing.T, s *stack.Stack, all []killed, off map[string]bool, wan
 	fmt.Fprintln(w, "MACHINE\tFLAVOUR\tCALL\tKILLED\tNETBOX\tEFFECTS\tTOLD")
 	for _, k := range all {
 		said := "as in a clean run"
-		if diff := gocmp.Diff(want[k.breed], effects(s.Journal(k.machine), off[k.machine])); diff != "" {
+		if diff := gocmp.Diff(want[k.breed], done(s, k.machine, off[k.machine])); diff != "" {
 			said = "OTHERS"
 			t.Errorf("%s (%s), killed %s %s: effects (-clean +killed):\n%s", k.machine, k.breed, k.phase, k.at, diff)
 		}
 		status := devices[k.machine].Status.Value
-		if status != "staged" {
+		if status != "active" {
 			t.Errorf("%s (%s), killed %s %s, is %q in NetBox", k.machine, k.breed, k.phase, k.at, status)
 		}
 		run := runs[k.machine]

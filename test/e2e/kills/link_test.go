@@ -5,7 +5,6 @@ package kills
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -29,11 +28,11 @@ func TestLinkCut(t *testing.T) {
 	began := time.Now()
 	l := newLink(t)
 	flavours := sim.Flavours()
-	s := stack.Start(t, stack.Options{Racks: stack.Fleet(slices.Concat(flavours, flavours)...), Hurry: hurry, SiteConfig: l.option})
+	s := stack.Start(t, stack.Options{Racks: stack.Fleet(slices.Concat(flavours, flavours)...), Hurry: hurry, Config: l.option})
 	names, off := s.Names(), s.BeganOff()
 	want, names := undisturbed(s, names[:len(flavours)]), names[len(flavours):]
 	// All kinds of moments: machines begin one after another, and the link goes when the first are being written.
-	id := s.Whole(names...)
+	id := s.Install(names...)
 	s.Until(4*time.Minute, "disks are erased", func() error {
 		erased, err := s.Box().Journal(t.Context(), sim.Query{Effect: sim.EffectErase})
 		erased = slices.DeleteFunc(erased, func(e sim.Entry) bool { return !slices.Contains(names, e.Machine) })
@@ -116,24 +115,20 @@ func (l *link) wait() {
 	<-whole
 }
 
-var overLink = []*regexp.Regexp{
-	regexp.MustCompile(`(?m)^temporal: \{host: "([^"]+)"`),
-	regexp.MustCompile(`(?m)^worker: \{url: "http://([^"]+)"`),
-}
-
 // option leads the site's worker over the link.
-func (l *link) option(conf string) string {
-	for _, in := range overLink {
-		found := in.FindStringSubmatch(conf)
-		if found == nil {
-			l.t.Fatalf("the configuration has nothing like %s:\n%s", in, conf)
-		}
-		if l.through[found[1]] == "" {
-			l.through[found[1]] = l.relay(found[1])
-		}
-		conf = strings.Replace(conf, found[0], strings.Replace(found[0], found[1], l.through[found[1]], 1), 1)
+func (l *link) option(program string, c map[string]any) {
+	if program != stack.Site {
+		return
 	}
-	return conf
+	over := func(address string) string {
+		if l.through[address] == "" {
+			l.through[address] = l.relay(address)
+		}
+		return l.through[address]
+	}
+	temporal, worker := c["temporal"].(map[string]any), c["worker"].(map[string]any)
+	temporal["host"] = over(temporal["host"].(string))
+	worker["url"] = "http://" + over(strings.TrimPrefix(worker["url"].(string), "http://"))
 }
 
 // relay listens for connections to an address and gives where.

@@ -8,17 +8,24 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cagenut/cagenut/internal/sim"
+	"github.com/cagenut/cagenut/test/e2e/stack"
 )
 
-// point is one mutating call of an acceptance, as it comes in a run that nothing disturbs.
+// point is one mutating call of an install, to a BMC or through the gate, as it comes in a run that nothing
+// disturbs.
 type point struct {
-	Method string
-	Path   string // regular expression; the names that a BMC gives to new things are left open
+	Method string // or the way through the gate
+	Path   string // regular expression; the names that a BMC gives to new things are left open. Of the gate: the call
 	Nth    int    // of the calls with this method and path, from 0
 	Brings string // what goes with it on some flavours only: another certificate
+	at     time.Time
 }
+
+// gated tells that the gate holds it, not the box.
+func (p point) gated() bool { return p.Method == toAPI || p.Method == toSalt }
 
 func (p point) String() string {
 	return fmt.Sprintf("%s %s #%d%s", p.Method, strings.TrimPrefix(p.plain(), "/redfish/v1/"), p.Nth+1, p.Brings)
@@ -36,11 +43,14 @@ func pointsOf(journal []sim.Entry) []point {
 			continue
 		}
 		path := "^" + regexp.QuoteMeta(e.Path) + "$"
+		if e.Method == toAPI || e.Method == toSalt {
+			path = e.Path
+		}
 		if at := strings.LastIndexByte(e.Path, '/'); e.Method == http.MethodDelete && strings.HasSuffix(e.Path[:at], "/Sessions") {
 			path = "^" + regexp.QuoteMeta(e.Path[:at]) + "/[^/]+$"
 		}
 		key := e.Method + " " + path
-		out = append(out, point{Method: e.Method, Path: path, Nth: seen[key]})
+		out = append(out, point{Method: e.Method, Path: path, Nth: seen[key], at: e.Time})
 		seen[key]++
 	}
 	return out
@@ -68,6 +78,19 @@ var counted = []string{
 	sim.EffectPowerOn, sim.EffectPowerOff, sim.EffectHostReboot, sim.EffectBoot, sim.EffectFlash, sim.EffectFirmwareActive,
 	sim.EffectBMCReboot, sim.EffectBIOSApplied, sim.EffectPasswordChanged, sim.EffectAccountChanged, sim.EffectCertificate,
 	sim.EffectVolumeCreated, sim.EffectVolumeDeleted,
+	sim.EffectNetBoot, sim.EffectErase, sim.EffectWrite, sim.EffectOSUp,
+}
+
+// ofHosts are effects that tell that a host goes on.
+var ofHosts = []string{sim.EffectNetBoot, sim.EffectAgent, sim.EffectErase, sim.EffectWrite, sim.EffectOSUp}
+
+// done counts what was done to a machine by its BMC and by Salt, see effects.
+func done(s *stack.Stack, machine string, beganOff bool) map[string]int {
+	out := effects(s.Journal(machine), beganOff)
+	for _, what := range s.Salt(machine) {
+		out["salt "+what]++
+	}
+	return out
 }
 
 // effects counts what was done to a machine, by effect and detail. A machine that was off at first
@@ -76,7 +99,11 @@ func effects(journal []sim.Entry, beganOff bool) map[string]int {
 	out := map[string]int{}
 	for _, e := range journal {
 		if e.Kind == sim.KindEffect && slices.Contains(counted, e.Effect) {
-			out[strings.TrimSpace(e.Effect+" "+e.Detail)]++
+			detail := e.Detail
+			if e.Effect == sim.EffectErase { // it names the machine's own disks
+				detail = fmt.Sprintf("of %d disks", len(strings.Fields(detail)))
+			}
+			out[strings.TrimSpace(e.Effect+" "+detail)]++
 		}
 	}
 	if beganOff {

@@ -24,13 +24,22 @@ var fields = map[string]string{
 	"syslog": "syslog", "destination": "syslog", "clock": "clock",
 }
 
-// happened tells from the journal what was really written to a machine.
-func happened(journal []sim.Entry) []string {
+// happened tells from the journal, and from what Salt did, what was really written to a machine.
+func happened(journal []sim.Entry, salt []string) []string {
 	var out []string
+	for _, what := range salt {
+		if what != "test run" {
+			out = append(out, "salt "+what)
+		}
+	}
 	for _, e := range journal {
 		switch e.Effect {
 		case sim.EffectPasswordChanged:
 			out = append(out, "password of "+e.Detail)
+		case sim.EffectErase:
+			out = append(out, "disk erased")
+		case sim.EffectWrite:
+			out = append(out, "disk written")
 		case sim.EffectFlash:
 			out = append(out, "firmware "+e.Detail) // component=version
 		case sim.EffectBIOSApplied:
@@ -60,6 +69,15 @@ func recorded(run operation.Run, flavour string) []string {
 	for _, step := range run.Steps {
 		for _, w := range step.Writes {
 			switch {
+			case w.System == "host" && w.Object == "root disk" && strings.HasPrefix(w.After, "erased: "):
+				out = append(out, "disk erased")
+			case w.System == "host" && w.Object == "root disk":
+				out = append(out, "disk written")
+			case w.System == "salt" && w.Field == "key":
+				word, _, _ := strings.Cut(w.After, ":") // accepted, or forgotten
+				out = append(out, "salt "+map[string]string{"accepted": "accept", "forgotten": "delete"}[word])
+			case w.System == "salt":
+				out = append(out, "salt real run")
 			case w.System != "bmc":
 			case w.Field == "password":
 				out = append(out, "password of "+strings.TrimPrefix(w.Object, "account "))
@@ -93,7 +111,7 @@ func tidy(lines []string) []string {
 func told(t *testing.T, s *stack.Stack, run operation.Run, flavour, what string, rows []stack.Row) string {
 	t.Helper()
 	said := "all told"
-	did, tells := happened(s.Journal(run.Asset.Name)), recorded(run, flavour)
+	did, tells := happened(s.Journal(run.Asset.Name), s.Salt(run.Asset.Name)), recorded(run, flavour)
 	// A clock that is to be set may be right before that: the time servers that the operation gave have
 	// set it. Then it was written after all, only not by a request.
 	const clock = "setting clock"
@@ -104,17 +122,17 @@ func told(t *testing.T, s *stack.Stack, run operation.Run, flavour, what string,
 		said = "NOT AS DONE"
 		t.Errorf("%s (%s), %s: writes (-happened +told by op show):\n%s", run.Asset.Name, flavour, what, diff)
 	}
-	staged := 0
+	statuses := 0
 	for _, step := range run.Steps {
 		for _, w := range step.Writes {
 			if w.System == "netbox" && w.Field == "status" {
-				staged++
+				statuses++
 			}
 		}
 	}
-	if staged != 1 || len(rows) != 1 {
+	if statuses != 2 || len(rows) != 3 { // staged, its primary address, active
 		said = "NOT AS DONE"
-		t.Errorf("%s (%s), %s: op show tells of %d changes of the status, NetBox's changelog has %d rows; want one each", run.Asset.Name, flavour, what, staged, len(rows))
+		t.Errorf("%s (%s), %s: op show tells of %d changes of the status, NetBox's changelog has %d rows; want two and three", run.Asset.Name, flavour, what, statuses, len(rows))
 	}
 	return said
 }

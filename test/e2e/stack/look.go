@@ -3,12 +3,15 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,6 +93,38 @@ func (s *Stack) Journal(machine string) []sim.Entry {
 	out, err := s.Box().Journal(s.t.Context(), sim.Query{Machine: machine})
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	return out
+}
+
+// Salt tells what the box's Salt did with a machine: "accept" and "delete" of its key, and its "test run" and
+// "real run".
+func (s *Stack) Salt(machine string) []string {
+	s.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(s.dir, "salt", "salt.jsonl"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var out []string
+	for line := range bytes.Lines(raw) {
+		var e struct {
+			Kind, Minion string
+			Job          struct{ Args struct{ Test bool } }
+		}
+		if !bytes.HasSuffix(line, []byte("\n")) { // it is being written
+			break
+		}
+		if err := json.Unmarshal(line, &e); err != nil {
+			s.t.Fatal(err)
+		}
+		name, _, _ := strings.Cut(e.Minion, ".")
+		switch {
+		case name != machine:
+		case e.Kind == "job":
+			out = append(out, map[bool]string{true: "test run", false: "real run"}[e.Job.Args.Test])
+		case e.Kind == "accept", e.Kind == "delete":
+			out = append(out, e.Kind)
+		}
 	}
 	return out
 }

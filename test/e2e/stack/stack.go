@@ -57,8 +57,9 @@ type Options struct {
 	Profiles map[string]string
 	// TemporalStore is where Temporal keeps its own; empty: SQLite.
 	TemporalStore string
-	// Config changes the configuration that cagenut-dev wrote, decoded from YAML; nil: it stays so.
-	Config func(map[string]any)
+	// Config changes what a program (Serve, Worker, Site) reads at its start: the configuration that cagenut-dev
+	// wrote, decoded from YAML. nil: it stays so.
+	Config func(program string, c map[string]any)
 	// MinionsURL is where the minions of the box's hosts are run, as saltlab does; empty: in the box's Salt.
 	MinionsURL string
 }
@@ -117,27 +118,30 @@ func Start(t testing.TB, o Options) *Stack {
 	return s
 }
 
-// configure changes the configuration. Every part and command of cagenut-dev writes its own again, so
-// that each start of a program calls it.
-func (s *Stack) configure() {
+// configuration writes what a program reads, where the test has it differ from what cagenut-dev wrote, and
+// names its file.
+func (s *Stack) configuration(program string) string {
+	file := s.inner.ConfigFile()
 	if s.o.Config == nil {
-		return
+		return file
 	}
-	raw, err := os.ReadFile(s.inner.ConfigFile())
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	var c map[string]any
 	if err = yaml.Unmarshal(raw, &c); err == nil {
-		s.o.Config(c)
+		s.o.Config(program, c)
 		raw, err = yaml.Marshal(c)
 	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := os.WriteFile(s.inner.ConfigFile(), raw, 0o600); err != nil {
+	file = filepath.Join(filepath.Dir(file), program+".yaml") // paths in it are relative to its folder
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
 		s.t.Fatal(err)
 	}
+	return file
 }
 
 // Folder makes a folder for a stack, which is removed when the test passed. PostgreSQL's user must be
@@ -175,14 +179,15 @@ func Binaries(t testing.TB) string {
 	return bin
 }
 
-// args are the command lines of the processes.
+// args is the command line of a process.
 func (s *Stack) args(name string) []string {
-	dir := []string{"--dir", s.dir}
-	conf := []string{"--config", s.inner.ConfigFile()}
-	hurry := append(conf, "--hurry", strconv.Itoa(s.o.Hurry))
 	switch name {
 	case Postgres, Temporal, Box:
-		return append([]string{"cagenut-dev", "part", name}, dir...)
+		return []string{"cagenut-dev", "part", name, "--dir", s.dir}
+	}
+	conf := []string{"--config", s.configuration(name)}
+	hurry := append(conf, "--hurry", strconv.Itoa(s.o.Hurry))
+	switch name {
 	case Serve:
 		return append([]string{"cagenut", "serve"}, conf...)
 	case Worker:
@@ -198,9 +203,6 @@ func (s *Stack) args(name string) []string {
 func (s *Stack) Start(name string) {
 	s.t.Helper()
 	args := s.args(name)
-	if args[0] == "cagenut" {
-		s.configure()
-	}
 	log := filepath.Join(s.dir, name+".log")
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
@@ -345,10 +347,16 @@ func (s *Stack) CLI(args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// Install asks for machines up to hardware and gives the operation.
+// Accept asks for machines up to hardware and gives the operation.
+func (s *Stack) Accept(names ...string) operation.ID {
+	s.t.Helper()
+	return s.Install(append([]string{"--until", "hardware"}, names...)...)
+}
+
+// Install asks for machines up to active and gives the operation.
 func (s *Stack) Install(names ...string) operation.ID {
 	s.t.Helper()
-	out, errs, code := s.CLI(append([]string{"install", "--site", s.inner.Rack().Site.Slug, "--until", "hardware", "--window", "100",
+	out, errs, code := s.CLI(append([]string{"install", "--site", s.inner.Rack().Site.Slug, "--window", "100",
 		"--reason", "e2e", "--ticket", "E2E-1", "-o", "json"}, names...)...)
 	var got struct{ ID operation.ID }
 	if code != 0 || json.Unmarshal([]byte(out), &got) != nil {
@@ -392,7 +400,7 @@ func (s *Stack) until(limit time.Duration, what string, cond func() error) {
 func Wait(t testing.TB, limit time.Duration, what string, cond func() error) {
 	t.Helper()
 	deadline := time.After(limit)
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := cond()

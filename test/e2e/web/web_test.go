@@ -43,7 +43,7 @@ func TestDashboard(t *testing.T) {
 	for _, d := range rack.Servers() {
 		names = append(names, d.Name)
 	}
-	id := s.Install(names...)
+	id := s.Accept(names...)
 	b.until(90*time.Second, "the overview tells live that "+spoiled+" waits", fmt.Sprintf(`window.mark === true && document.body.innerText.includes(%q)`, spoiled+" waits in"))
 	b.says("the overview", b.markup(), "1 machine waits for a person", "NOTTHISONE1")
 	b.picture("overview-wall-dark-live", false)
