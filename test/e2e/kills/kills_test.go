@@ -154,7 +154,7 @@ func everyCall(t *testing.T, flavours ...string) {
 // population is how many machines of each flavour there are: enough for all that may be killed. Every
 // third has a wrong clock, every sixth is off.
 func population(flavours []string) []string {
-	out := slices.Repeat(flavours[:1], 240)
+	out := slices.Repeat(flavours[:1], 360)
 	for _, f := range flavours[1:] {
 		out = append(out, slices.Repeat([]string{f}, 30)...)
 	}

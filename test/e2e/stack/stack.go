@@ -400,9 +400,8 @@ func (s *Stack) until(limit time.Duration, what string, cond func() error) {
 func Wait(t testing.TB, limit time.Duration, what string, cond func() error) {
 	t.Helper()
 	deadline := time.After(limit)
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
 	for {
+		began := time.Now()
 		err := cond()
 		if err == nil {
 			return
@@ -412,7 +411,7 @@ func Wait(t testing.TB, limit time.Duration, what string, cond func() error) {
 			t.Fatal(final.error)
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(min(max(4*time.Since(began), 50*time.Millisecond), time.Second)): // looking is not to be what it waits for
 		case <-deadline:
 			t.Fatalf("not within %s: %s: %v", limit, what, err)
 		}
