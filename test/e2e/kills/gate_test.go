@@ -37,7 +37,7 @@ type gate struct {
 	passed  map[string]int // of Skip, by rule
 	holds   map[string]sim.Hold
 	last    int
-	killing bool // whoever hangs up now was killed
+	kills   int // of the client
 }
 
 // Ways of the gate, in place of an HTTP method.
@@ -90,12 +90,13 @@ func (g *gate) handler(way string, calls func(*http.Request, []byte) (machine, c
 			next.ServeHTTP(w, r)
 			return
 		}
-		if g.enter(way, machine, call) && !g.hold(r.Context(), way, machine, call, sim.Before) {
+		kills, first := g.enter(way, machine, call)
+		if first && !g.hold(r.Context(), kills, way, machine, call, sim.Before) {
 			return
 		}
 		got := httptest.NewRecorder()
 		next.ServeHTTP(got, r.WithContext(context.WithoutCancel(r.Context()))) // what was passed on has its effect
-		if got.Code < 300 && !g.hold(r.Context(), way, machine, call, sim.After) {
+		if got.Code < 300 && !g.hold(r.Context(), kills, way, machine, call, sim.After) {
 			return
 		}
 		maps.Copy(w.Header(), got.Header())
@@ -104,25 +105,27 @@ func (g *gate) handler(way string, calls func(*http.Request, []byte) (machine, c
 	})
 }
 
-// enter writes a call into the journal; false: it was made before, to hear what became of it.
-func (g *gate) enter(way, machine, call string) bool {
+// enter writes a call into the journal, unless it was made before, to hear what became of it. It tells how often
+// the client was killed before.
+func (g *gate) enter(way, machine, call string) (kills int, first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if asked := machine + " " + call; again.MatchString(call) {
 		if g.seen[asked] {
-			return false
+			return g.kills, false
 		}
 		g.seen[asked] = true
 	}
 	g.journal = append(g.journal, sim.Entry{Time: time.Now(), Machine: machine, Kind: sim.KindRequest, Method: way, Path: call})
-	return true
+	return g.kills, true
 }
 
 // again are the calls that are made again until something happened.
 var again = regexp.MustCompile(`^agent/(next|command|progress)\b`)
 
 // hold keeps an answer back where a rule says so, until the client is gone; it tells whether the client is there.
-func (g *gate) hold(ctx context.Context, way, machine, call, phase string) bool {
+// kills is what enter told.
+func (g *gate) hold(ctx context.Context, kills int, way, machine, call, phase string) bool {
 	g.mu.Lock()
 	var rule *sim.Fault
 	for _, f := range g.rules {
@@ -146,7 +149,7 @@ func (g *gate) hold(ctx context.Context, way, machine, call, phase string) bool 
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.holds, rule.ID)
-	if !g.killing { // it lost its patience: the next time counts
+	if g.kills == kills { // it lost its patience: the next time counts
 		rule.Fired = 0
 		delete(g.seen, machine+" "+call)
 	}
@@ -184,7 +187,7 @@ func (g *gate) Holds(context.Context) ([]sim.Hold, error) {
 func (g *gate) kill(t *testing.T, s *stack.Stack) {
 	t.Helper()
 	g.mu.Lock()
-	g.killing = true
+	g.kills++
 	g.mu.Unlock()
 	s.Kill(stack.Site)
 	s.Until(10*time.Second, "the gate sees that its client is gone", func() error {
@@ -194,9 +197,6 @@ func (g *gate) kill(t *testing.T, s *stack.Stack) {
 		}
 		return err
 	})
-	g.mu.Lock()
-	g.killing = false
-	g.mu.Unlock()
 }
 
 // calls are the mutating calls for a machine, in their order.

@@ -27,6 +27,12 @@ type point struct {
 // gated tells that the gate holds it, not the box.
 func (p point) gated() bool { return p.Method == toAPI || p.Method == toSalt }
 
+// impatient tells that firmware asks once more because it got no answer within seconds. There are two boots that
+// ask: the agent's and the installer's.
+func (p point) impatient() bool {
+	return p.Method == toAPI && p.Nth > 1 && (p.Path == "boot/lookup" || p.Path == "boot/event asked")
+}
+
 func (p point) String() string {
 	return fmt.Sprintf("%s %s #%d%s", p.Method, strings.TrimPrefix(p.plain(), "/redfish/v1/"), p.Nth+1, p.Brings)
 }
