@@ -244,8 +244,8 @@ func TestEveryErrorOfConfigurationManagementHasACode(t *testing.T) {
 }
 
 func TestInstalled(t *testing.T) {
-	other, plain := ownSystem(), ownSystem()
-	other.Digest, plain.Fingerprint = "d2", ""
+	other, plain, rocky := ownSystem(), ownSystem(), ownSystem()
+	other.Digest, plain.Fingerprint, rocky.OS = "d2", "", "rocky 9.4"
 	colons := strings.ToUpper(ownKey[:2]) + ":" + strings.ToUpper(ownKey[2:])
 	debian := configmgmt.Facts{OS: "debian 12", Kernel: "6.1.0-9"}
 	for name, tc := range map[string]struct {
@@ -262,6 +262,8 @@ func TestInstalled(t *testing.T) {
 		"the same":             {ownSystem(), Scripted{Key: ownKey, facts: debian}, "already so: debian 12", "", true},
 		"the same, with colon": {ownSystem(), Scripted{Key: colons, facts: debian}, "already so", "", true},
 		"booting":              {ownSystem(), Scripted{Key: ownKey, facts: debian, away: 40}, "already so", "", true},
+		"updated in place":     {rocky, Scripted{Key: ownKey, facts: configmgmt.Facts{OS: "rocky 9.5"}}, "already so: rocky 9.5", "", true},
+		"another release":      {rocky, Scripted{Key: ownKey, facts: configmgmt.Facts{OS: "rocky 10.0"}}, `runs "rocky 10.0"`, "", false},
 		"silent":               {ownSystem(), Scripted{Key: ownKey, facts: debian, away: forever}, "does not answer", "", false},
 		"not enrolled":         {ownSystem(), Scripted{facts: debian}, "not proved: srv-1: scripted: host is not enrolled", "", false},
 		"another key":          {ownSystem(), Scripted{Key: "x", facts: debian}, "not proved: srv-1.example.net is enrolled with the key x", "", false},

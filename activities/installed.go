@@ -10,6 +10,7 @@ import (
 	"github.com/cagenut/cagenut/configmgmt"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
+	"github.com/cagenut/cagenut/internal/profile"
 )
 
 // How long configuration management, or a host behind it, may be silent or busy. Like those of boots these
@@ -112,7 +113,7 @@ func (a *Site) installed(ctx context.Context, c Call) (Result, error) {
 		return r, nil
 	case err != nil:
 		return Result{}, err
-	case strings.TrimSpace(facts.OS) != strings.TrimSpace(is.OS):
+	case !profile.SameRelease(facts.OS, is.OS):
 		return not("%s runs %q, where %q was installed", t.Name, facts.OS, is.OS)
 	}
 	proved := *is
@@ -120,6 +121,6 @@ func (a *Site) installed(ctx context.Context, c Call) (Result, error) {
 	done := &Done{Learned: &operation.Known{Installed: &proved},
 		Summary: fmt.Sprintf("already so: %s, kernel %s, from operation %s, answers with its own key", facts.OS, facts.Kernel, is.Operation)}
 	done.Evidence, err = proof("installed", "The system that runs, and by what it was known", map[string]any{
-		"os": facts.OS, "kernel": facts.Kernel, "digest": is.Digest, "fingerprint": pin, "operation": is.Operation})
+		"os": facts.OS, "installed": is.OS, "kernel": facts.Kernel, "digest": is.Digest, "fingerprint": pin, "operation": is.Operation})
 	return Result{Done: done}, err
 }

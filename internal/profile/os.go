@@ -106,6 +106,18 @@ func (o OS) Is(system string) bool {
 	return id == wantID && version == wantVersion
 }
 
+// SameRelease tells whether a system may have become another by updates in place, by ID and VERSION_ID of their
+// os-releases: RHEL's family counts its minor releases there.
+func SameRelease(a, b string) bool {
+	id, version, _ := strings.Cut(strings.TrimSpace(a), " ")
+	otherID, other, _ := strings.Cut(strings.TrimSpace(b), " ")
+	if slices.Contains(family, id) {
+		version, _, _ = strings.Cut(version, ".")
+		other, _, _ = strings.Cut(other, ".")
+	}
+	return id == otherID && version == other
+}
+
 // Layout is how the root disk is divided. The zero value is one plain partition for everything, with
 // what the firmware needs beside it.
 type Layout struct {
