@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -199,13 +200,17 @@ func (m machines) take(t *testing.T, b breed) string {
 	return name
 }
 
-// patience is how long an answer is held while others of the wave are waited for: less than the 30
-// seconds after which the product gives one request up.
-const patience = 10 * time.Second
+// patience is how long an answer is held while others of the wave are waited for: less than the 30 seconds
+// after which the product gives one request up, and than the five within which a machine that boots gets its
+// answer, whatever the API says.
+func patience(h sim.Hold) time.Duration {
+	if h.Method == toAPI && whileBooting.MatchString(h.Path) {
+		return 2 * time.Second
+	}
+	return 10 * time.Second
+}
 
-// hasty are holds that cannot wait for others: firmware gets an answer within five seconds, if only that there
-// is nothing to boot but the disk.
-func hasty(h sim.Hold) bool { return h.Path == "boot/lookup" }
+var whileBooting = regexp.MustCompile(`^boot/(lookup|event (asked|fetched))`)
 
 // mostMissed is how many points may not be reached. On a loaded machine one was seen that wrote BIOS settings
 // five times where the undisturbed one had written them six; why is not established. Each is told.
@@ -241,7 +246,6 @@ func killAt(t *testing.T, s *stack.Stack, g *gate, some []killed, missed map[str
 	}
 	id = s.Install(names...)
 	for len(left) > 0 {
-		var first time.Time
 		s.Until(3*time.Minute, "the wave is held", func() error {
 			holds, err := s.Box().Holds(t.Context())
 			if err != nil {
@@ -251,13 +255,7 @@ func killAt(t *testing.T, s *stack.Stack, g *gate, some []killed, missed map[str
 			if err != nil {
 				return err
 			}
-			if slices.ContainsFunc(gated, hasty) {
-				return nil
-			}
 			holds = append(holds, gated...)
-			if first.IsZero() && len(holds) > 0 {
-				first = time.Now()
-			}
 			if len(holds) == 0 {
 				runs := runsOf(s, []operation.ID{id})
 				maps.DeleteFunc(left, func(_ string, k killed) bool {
@@ -269,7 +267,7 @@ func killAt(t *testing.T, s *stack.Stack, g *gate, some []killed, missed map[str
 					return gone
 				})
 			}
-			if len(holds) == len(left) || !first.IsZero() && time.Since(first) > patience {
+			if len(holds) == len(left) || slices.ContainsFunc(holds, func(h sim.Hold) bool { return time.Since(h.Since) > patience(h) }) {
 				return nil
 			}
 			return fmt.Errorf("%d of %v are held", len(holds), slices.Collect(maps.Values(left)))
