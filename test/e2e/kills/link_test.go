@@ -25,6 +25,7 @@ const cutFor = time.Minute
 // installs: nothing comes through, in either way, and nobody is told. The site is shown as away, and when the
 // link is back everything goes on by itself.
 func TestLinkCut(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	l := newLink(t)
 	flavours := sim.Flavours()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 // forget their connections at once, and whose hosts go on. The site's worker and serve are the boot
 // service: they go while machines boot. Half of the rack is installed undisturbed before, to compare with.
 func TestEveryProcess(t *testing.T) {
+	t.Parallel() // most of its time is waiting
 	killProcesses(t, "", []string{stack.Postgres, stack.Temporal, stack.Box, stack.Worker, stack.Serve, stack.Site},
 		[]string{stack.Site, stack.Serve, stack.Postgres, stack.Box, stack.Site, stack.Temporal, stack.Worker, stack.Serve})
 }
@@ -29,22 +31,29 @@ func TestEveryProcess(t *testing.T) {
 // TestOnPostgres is the same with Temporal's own tables on PostgreSQL, as in production: when that is
 // killed, everything stands still at once.
 func TestOnPostgres(t *testing.T) {
+	t.Parallel()
 	killProcesses(t, devstack.StorePostgres, []string{stack.Postgres}, []string{stack.Postgres, stack.Postgres})
 }
 
-var clean []map[string]int // see undisturbed
+// clean is what undisturbed counted.
+var clean struct {
+	sync.Mutex
+	done []map[string]int
+}
 
 // undisturbed installs a machine of each flavour that nobody disturbs and counts what was done to each, once
 // for all tests.
 func undisturbed(s *stack.Stack, names []string) []map[string]int {
-	if clean == nil {
+	clean.Lock()
+	defer clean.Unlock()
+	if clean.done == nil {
 		off := s.BeganOff()
 		s.Done(s.Install(names...), 4*time.Minute)
 		for _, name := range names {
-			clean = append(clean, done(s, name, off[name]))
+			clean.done = append(clean.done, done(s, name, off[name]))
 		}
 	}
-	return clean
+	return clean.done
 }
 
 // killProcesses kills some while machines are accepted, and some while they are installed.
@@ -110,6 +119,7 @@ func killProcesses(t *testing.T, store string, accepted, installed []string) {
 // status that says staged, the machine's address, that it is the primary one, the status that says active,
 // and the note in its journal. Each is there once.
 func TestEveryNetBoxWrite(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	phases := []string{sim.Before, sim.After}
 	s := stack.Start(t, stack.Options{Racks: stack.Fleet(slices.Repeat([]string{sim.FlavourBase}, 6)...), Hurry: hurry})
