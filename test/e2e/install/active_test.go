@@ -19,6 +19,7 @@ import (
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
 	"github.com/cagenut/cagenut/internal/sim"
+	"github.com/cagenut/cagenut/internal/sim/netboxload"
 )
 
 // hosts are the machines' names in DNS, which are their minions' IDs.
@@ -31,6 +32,15 @@ func (w world) hosts() []string {
 }
 
 func (w world) host(name string) string { return name + "." + w.Rack().Site.Slug + ".example.net" }
+
+// rowsOfOurs is how many rows of devices in NetBox's changelog the service account wrote.
+func rowsOfOurs(t *testing.T) int {
+	t.Helper()
+	var page struct{ Count int }
+	server.Must(t, http.MethodGet, "core/object-changes/?"+url.Values{"changed_object_type": {"dcim.device"}, "user": {netboxload.ServiceAccount},
+		"limit": {"1"}}.Encode(), nil, &page)
+	return page.Count
+}
 
 // toActive asks for an install, as a person would.
 func (w world) toActive(t *testing.T, what ...string) operation.ID {
@@ -60,31 +70,28 @@ func (w world) wholeInstall(t *testing.T) operation.ID {
 
 // installed takes the whole rack from planned to active.
 func (w world) installed(t *testing.T) {
-	for _, name := range w.names() {
-		w.edit(t, name, map[string]any{"status": "planned"})
-	}
+	w.editAll(t, "planned")
 	id := w.wholeInstall(t)
 	w.active(t, id, w.names(), []string{"planned -> staged", "staged -> active"}, []string{"os-install", "configure", "checks"})
 	w.salt.made(t, w.hosts())
-	var runs []string
+	var want []string
 	for _, host := range w.hosts() {
-		runs = append(runs, host+" real", host+" test")
+		want = append(want, host+" real", host+" test")
 	}
-	if diff := cmp.Diff(runs, w.salt.asked(t, id)); diff != "" {
+	runs := w.salt.runs(t)
+	if diff := cmp.Diff(want, asked(runs, id)); diff != "" {
 		t.Errorf("runs with the operation's ID in their metadata (-want +got):\n%s", diff)
+	}
+	if len(runs) != len(want) {
+		t.Errorf("Salt knows %d runs, want %d: %v", len(runs), len(want), runs)
 	}
 }
 
 // installedAgain puts every machine back to staged, as a person would, and installs it once more: all is
 // so already, nothing is booted or applied, and NetBox alone is told something.
 func (w world) installedAgain(t *testing.T) {
-	for _, name := range w.names() {
-		w.edit(t, name, map[string]any{"status": "staged"})
-	}
-	last, before, rows := w.lastEntry(t), len(w.salt.runs(t)), map[string]int{}
-	for _, name := range w.names() {
-		rows[name] = len(w.ours(t, name))
-	}
+	w.editAll(t, "staged")
+	last, rows := w.lastEntry(t), rowsOfOurs(t)
 	id := w.wholeInstall(t)
 	w.active(t, id, w.names(), []string{"staged -> active"}, []string{"installed", "configure", "checks"})
 	w.salt.made(t, w.hosts())
@@ -92,11 +99,12 @@ func (w world) installedAgain(t *testing.T) {
 	for _, host := range w.hosts() {
 		tests = append(tests, host+" test")
 	}
-	if diff := cmp.Diff(tests, w.salt.asked(t, id)); diff != "" {
+	runs := w.salt.runs(t)
+	if diff := cmp.Diff(tests, asked(runs, id)); diff != "" {
 		t.Errorf("runs, want tests alone (-want +got):\n%s", diff)
 	}
-	if n := len(w.salt.runs(t)); n != before+len(tests) {
-		t.Errorf("Salt knows %d runs, want %d", n, before+len(tests))
+	if want := 3 * len(tests); len(runs) != want { // two each before
+		t.Errorf("Salt knows %d runs, want %d: %v", len(runs), want, runs)
 	}
 	entries, err := w.Box().Journal(t.Context(), sim.Query{Since: last, Kind: sim.KindEffect})
 	if err != nil {
@@ -109,9 +117,9 @@ func (w world) installedAgain(t *testing.T) {
 	}
 	for _, name := range w.names() {
 		w.quiet(t, name, last)
-		if n := len(w.ours(t, name)); n != rows[name]+1 {
-			t.Errorf("%s: %d new rows in the changelog, want the status alone", name, n-rows[name])
-		}
+	}
+	if n := rowsOfOurs(t) - rows; n != len(tests) {
+		t.Errorf("%d new rows in the changelog, want one for each machine's status and no more", n)
 	}
 	for _, r := range w.Operation(id).Runs {
 		for _, s := range r.Steps {
@@ -122,7 +130,8 @@ func (w world) installedAgain(t *testing.T) {
 	}
 }
 
-// active holds that machines are in service by an operation, in NetBox and in what the API tells. moves are those of its status, and proofs the kinds of evidence that there are beside others.
+// active holds that machines are in service by an operation, in NetBox and in what the API tells. moves are
+// those of its status, and proofs the kinds of evidence that there are beside others.
 func (w world) active(t *testing.T, id operation.ID, names, moves, proofs []string) {
 	t.Helper()
 	d := w.Operation(id)
@@ -145,13 +154,14 @@ func (w world) active(t *testing.T, id operation.ID, names, moves, proofs []stri
 			}
 		}
 	}
+	addresses := make([]netip.Prefix, len(names))
+	each(t, names, func(t *testing.T, i int) { addresses[i] = w.inService(t, names[i], id, moves) })
 	taken := map[netip.Prefix]string{}
-	for _, name := range names {
-		address := w.inService(t, name, id, moves)
+	for i, address := range addresses {
 		if other := taken[address]; other != "" {
-			t.Errorf("%s and %s both have %s", name, other, address)
+			t.Errorf("%s and %s both have %s", names[i], other, address)
 		}
-		taken[address] = name
+		taken[address] = names[i]
 	}
 }
 

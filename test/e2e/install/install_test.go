@@ -59,7 +59,7 @@ func TestInstallARack(t *testing.T) {
 	}
 	w.salt = startSalt(t, func(minion string) error { return w.comeUp(t, minion) })
 	folder := profiles(t)
-	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack, other}, Hurry: 5, MinionsURL: w.salt.minions, Config: func(_ string, c map[string]any) {
+	w.Stack = stack.Start(t, stack.Options{Racks: []sim.Rack{rack, other}, Hurry: 3, MinionsURL: w.salt.minions, Config: func(_ string, c map[string]any) {
 		block := func(in map[string]any, name string) map[string]any { return in[name].(map[string]any) } //nolint:forcetypeassert // as cagenut-dev writes it
 		c["netbox"] = map[string]any{"url": w.requests.URL, "token_file": token, "user": netboxload.ServiceAccount}
 		c["profiles"] = folder
@@ -113,7 +113,7 @@ type device struct {
 func (w world) device(t *testing.T, name string) device {
 	t.Helper()
 	var page struct{ Results []device }
-	server.Must(t, http.MethodGet, "dcim/devices/?"+url.Values{"name": {name}}.Encode(), nil, &page)
+	server.Must(t, http.MethodGet, "dcim/devices/?"+url.Values{"name": {name}, "fields": {"id,serial,status,primary_ip4,oob_ip,custom_fields"}}.Encode(), nil, &page)
 	if len(page.Results) != 1 {
 		t.Fatalf("NetBox has %d devices %q", len(page.Results), name)
 	}
@@ -123,6 +123,29 @@ func (w world) device(t *testing.T, name string) device {
 func (w world) edit(t *testing.T, name string, fields map[string]any) {
 	t.Helper()
 	server.Must(t, http.MethodPatch, "dcim/devices/"+w.ids[name].String()+"/", fields, nil)
+}
+
+// editAll sets the status of the whole rack, as a person would.
+func (w world) editAll(t *testing.T, status string) {
+	t.Helper()
+	var rows []map[string]any
+	for _, name := range w.names() {
+		rows = append(rows, map[string]any{"id": w.ids[name], "status": status})
+	}
+	server.Must(t, http.MethodPatch, "dcim/devices/", rows, nil)
+}
+
+// each looks at machines, some at a time.
+func each(t *testing.T, names []string, look func(t *testing.T, i int)) {
+	t.Helper()
+	t.Run("machines", func(t *testing.T) {
+		for i, name := range names {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				look(t, i)
+			})
+		}
+	})
 }
 
 // ours gives the changelog of a device that the service account wrote.
@@ -202,7 +225,7 @@ func (w world) wrongSerial(t *testing.T) {
 	if out, said, code := w.CLI("op", "abort", string(id), "--all", "--reason", "wrong serial"); code != 0 {
 		t.Fatalf("abort: exit %d\n%s%s", code, out, said)
 	}
-	w.Until(30*time.Second, "the abort", func() error {
+	w.Until(2*time.Minute, "the abort", func() error {
 		if s := w.Operation(id).State; !s.Ended() {
 			return fmt.Errorf("the operation is %s", s)
 		}
@@ -227,9 +250,7 @@ func (w world) accepted(t *testing.T) {
 // again sets every machine back to planned, as a person would, and accepts it once more: BMCs are only
 // read, and NetBox is only told the status.
 func (w world) again(t *testing.T) {
-	for _, name := range w.names() {
-		w.edit(t, name, map[string]any{"status": "planned"})
-	}
+	w.editAll(t, "planned")
 	last := w.lastEntry(t)
 	w.requests.since()
 	id := w.accept(t)
@@ -284,15 +305,16 @@ func (w world) done(t *testing.T, id operation.ID) {
 // account wrote the status and the operation's ID, moves times, with the ID in the message.
 func (w world) staged(t *testing.T, id operation.ID, moves int) {
 	t.Helper()
-	for _, name := range w.names() {
+	names := w.names()
+	each(t, names, func(t *testing.T, i int) {
+		name := names[i]
 		d := w.device(t, name)
 		if d.Status.Value != "staged" || d.Custom.Operation != id {
 			t.Errorf("%s is %s by %q; want staged by %s", name, d.Status.Value, d.Custom.Operation, id)
 		}
 		rows := w.ours(t, name)
 		if len(rows) != moves {
-			t.Errorf("%s: %d rows in the changelog, want %d: %+v", name, len(rows), moves, rows)
-			continue
+			t.Fatalf("%s: %d rows in the changelog, want %d: %+v", name, len(rows), moves, rows)
 		}
 		row := rows[len(rows)-1]
 		// last_updated is NetBox's own.
@@ -303,7 +325,7 @@ func (w world) staged(t *testing.T, id operation.ID, moves int) {
 		if !strings.Contains(row.Message, string(id)) {
 			t.Errorf("%s: the message %q does not name operation %s", name, row.Message, id)
 		}
-	}
+	})
 }
 
 // lastEntry is the place of the newest entry in the box's journal.

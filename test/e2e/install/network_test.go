@@ -22,6 +22,9 @@ const inside = "INSTALL_E2E_NETBOX"
 // again runs this program in a network namespace of its own, after all that is to be downloaded, and ends
 // NetBox however that ended.
 func again() int {
+	if os.Geteuid() != 0 {
+		return fail(errors.New("this test makes a network namespace with the ports of its machines, and must run as root"))
+	}
 	dir, err := os.MkdirTemp("", "cagenut-netbox")
 	if err != nil {
 		return fail(err)
@@ -41,11 +44,11 @@ func again() int {
 	defer command(dir, "stop")
 	c := exec.Command(self, os.Args[1:]...)
 	c.Env, c.Stdout, c.Stderr = append(os.Environ(), inside+"="+dir), os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	err = c.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		return fail(fmt.Errorf("a network namespace: %w; run as root", err))
+		return fail(fmt.Errorf("a network namespace (CLONE_NEWNET, needs CAP_SYS_ADMIN): %w", err))
 	}
 	return c.ProcessState.ExitCode()
 }
