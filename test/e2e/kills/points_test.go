@@ -99,6 +99,9 @@ func done(s *stack.Stack, machine string, beganOff bool) map[string]int {
 	return out
 }
 
+// server is the address of a site's worker, which each stack has its own of.
+var server = regexp.MustCompile(`//127\.0\.0\.1:\d+`)
+
 // effects counts what was done to a machine, by effect and detail. A machine that was off at first
 // was spared the first of its power-offs: it is counted here, so that all machines compare.
 func effects(journal []sim.Entry, beganOff bool) map[string]int {
@@ -109,7 +112,7 @@ func effects(journal []sim.Entry, beganOff bool) map[string]int {
 			if e.Effect == sim.EffectErase { // it names the machine's own disks
 				detail = fmt.Sprintf("of %d disks", len(strings.Fields(detail)))
 			}
-			out[strings.TrimSpace(e.Effect+" "+detail)]++
+			out[strings.TrimSpace(e.Effect+" "+server.ReplaceAllString(detail, "//"))]++
 		}
 	}
 	if beganOff {
