@@ -136,7 +136,7 @@ func TestEveryNetBoxWrite(t *testing.T) {
 	for i, name := range names {
 		hold(sim.Fault{Method: http.MethodPatch, Path: "^/api/dcim/devices/" + devices[name].ID.String() + "/", Phase: phases[i%2], Skip: i / 2})
 	}
-	for _, path := range []string{"^/api/ipam/ip-addresses/", "^/api/extras/journal-entries/"} {
+	for _, path := range []string{"^/api/ipam/prefixes/[0-9]+/available-ips/", "^/api/extras/journal-entries/"} {
 		for i, phase := range phases { // of whichever machine comes first, and of another one
 			hold(sim.Fault{Method: http.MethodPost, Path: path, Phase: phase, Skip: i})
 		}
