@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/sim"
 	"github.com/cagenut/cagenut/test/e2e/stack"
@@ -62,16 +60,7 @@ func TestLinkCut(t *testing.T) {
 	<-time.After(cutFor - time.Since(cut)) // the minute that the link is to be away
 	l.mend()
 	s.Done(id, 6*time.Minute)
-	devices := s.Devices()
-	for i, name := range names {
-		if diff := cmp.Diff(want[i], done(s, name, off[name])); diff != "" {
-			t.Errorf("%s (%s): effects (-clean +cut):\n%s", name, flavours[i], diff)
-		}
-		if status := devices[name].Status.Value; status != "active" {
-			t.Errorf("%s (%s) is %q in NetBox", name, flavours[i], status)
-		}
-	}
-	sessions(t, s)
+	asUndisturbed(t, s, names, off, want)
 	t.Logf("the link was cut for %s, %d machines active in %.0f s", cutFor, len(names), time.Since(began).Seconds())
 }
 

@@ -56,6 +56,22 @@ func undisturbed(s *stack.Stack, names []string) []map[string]int {
 	return clean.done
 }
 
+// asUndisturbed holds that machines are active, and that no more and no less was done to each than to the
+// undisturbed one of its flavour.
+func asUndisturbed(t *testing.T, s *stack.Stack, names []string, off map[string]bool, want []map[string]int) {
+	t.Helper()
+	devices := s.Devices()
+	for i, name := range names {
+		if diff := cmp.Diff(want[i], done(s, name, off[name])); diff != "" {
+			t.Errorf("%s: effects (-clean +disturbed):\n%s", name, diff)
+		}
+		if status := devices[name].Status.Value; status != "active" {
+			t.Errorf("%s is %q in NetBox", name, status)
+		}
+	}
+	sessions(t, s)
+}
+
 // killProcesses kills some while machines are accepted, and some while they are installed.
 func killProcesses(t *testing.T, store string, accepted, installed []string) {
 	began := time.Now()
@@ -102,16 +118,7 @@ func killProcesses(t *testing.T, store string, accepted, installed []string) {
 		kill(name, "effects of hosts", 4, func(e sim.Entry) bool { return slices.Contains(ofHosts, e.Effect) })
 	}
 	s.Done(id, 6*time.Minute)
-	devices := s.Devices()
-	for i, name := range names {
-		if diff := cmp.Diff(want[i], done(s, name, off[name])); diff != "" {
-			t.Errorf("%s (%s): effects (-clean +killed):\n%s", name, flavours[i], diff)
-		}
-		if status := devices[name].Status.Value; status != "active" {
-			t.Errorf("%s (%s) is %q in NetBox", name, flavours[i], status)
-		}
-	}
-	sessions(t, s)
+	asUndisturbed(t, s, names, off, want)
 	t.Logf("%d kills, %d machines active in %.0f s", len(accepted)+len(installed), len(names), time.Since(began).Seconds())
 }
 
