@@ -69,10 +69,11 @@ func newUp(s cli.Streams, e Engine) *cobra.Command {
   cagenut-dev up --dir ./stack --latency 1`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			stack, done, err := f.open(false)
+			stack, done, err := f.open(true)
 			if err != nil {
 				return err
 			}
+			fmt.Fprintf(s.Err, "starting; what everything logs is in %s\n", stack.logFile())
 			err = stack.Up(c.Context(), func() {
 				stack.announce(c.Context(), s.Err)
 				stack.welcome(s)

@@ -30,7 +30,7 @@ var profiles embed.FS
 //	conf/           cagenut.yaml, profiles/, keys and tokens
 //	postgres/ temporal.sqlite box/ netbox/ salt/
 //	state/ firmware/ audit-head.json
-//	cagenut-dev.log what Temporal logs, and in a demo what all programs log
+//	cagenut-dev.log what Temporal logs, and what all programs of `up` and `demo` log
 type Stack struct {
 	dir  string
 	set  settings
