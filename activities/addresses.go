@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/cagenut/cagenut/internal/asset"
@@ -37,7 +38,25 @@ func (a *Central) network(ctx context.Context, c Call, want plan.WantAddresses) 
 	return nil, f
 }
 
-// addresses gives the machine a primary address of each pool and its DNS name, or takes back what this
+// families parts pools by address family, in the order in which the families come.
+func families(pools []string) ([][]netip.Prefix, error) {
+	var out [][]netip.Prefix
+	for _, text := range pools {
+		pool, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Invalid, "step addresses: pool %q: %v", text, err)
+		}
+		i := slices.IndexFunc(out, func(some []netip.Prefix) bool { return some[0].Addr().Is4() == pool.Addr().Is4() })
+		if i < 0 {
+			out = append(out, nil)
+			i = len(out) - 1
+		}
+		out[i] = append(out[i], pool)
+	}
+	return out, nil
+}
+
+// addresses gives the machine a primary address of each family that has pools, and its DNS name, or takes back what this
 // operation took when the step is undone. It needs no handle: what is made carries the operation's ID,
 // so a call that is repeated finds it.
 func (a *Central) addresses(ctx context.Context, c Call) (Result, error) {
@@ -59,13 +78,17 @@ func (a *Central) addresses(ctx context.Context, c Call) (Result, error) {
 	done := &Done{}
 	var addresses []string
 	read := &device
-	for _, text := range want.Pools {
-		pool, err := netip.ParsePrefix(text)
-		if err != nil {
-			return Result{}, fault.Wrap(err, fault.Invalid, "step addresses: pool %q: %v", text, err)
-		}
+	families, err := families(want.Pools)
+	if err != nil {
+		return Result{}, err
+	}
+	var gateways []netip.Addr
+	if want.Network != nil {
+		gateways = want.Network.Gateways
+	}
+	for _, pools := range families {
 		address, writes, err := a.Inventory.Allocate(ctx, inventory.Allocation{
-			Device: c.Asset.ID, Interface: want.Interface, Pool: pool, DNSName: want.DNSName, Operation: string(c.Operation), Read: read,
+			Device: c.Asset.ID, Interface: want.Interface, Pools: pools, Avoid: gateways, DNSName: want.DNSName, Operation: string(c.Operation), Read: read,
 		})
 		read = nil // it may have changed the device
 		done.Writes = append(done.Writes, writes...)

@@ -42,7 +42,7 @@ func (r *registry) Allocate(_ context.Context, a inventory.Allocation) (netip.Pr
 	if len(r.asked) == r.failAt {
 		return netip.Prefix{}, nil, &inventory.Error{Kind: inventory.ErrRejected, Op: "allocate", Detail: "no address is left"}
 	}
-	address := netip.PrefixFrom(a.Pool.Addr().Next(), a.Pool.Bits())
+	address := netip.PrefixFrom(a.Pools[0].Addr().Next(), a.Pools[0].Bits())
 	return address, []plan.Write{{System: "netbox", Object: "ip-address " + address.String(), Field: "address", After: address.String()}}, nil
 }
 
@@ -53,7 +53,7 @@ func (r *registry) Release(_ context.Context, _ asset.ID, operation string) ([]p
 
 func TestAddresses(t *testing.T) {
 	const op = "op_01JD0000000000000000000000"
-	want := plan.WantAddresses{Interface: "eth0", Pools: []string{"10.1.2.0/24", "2001:db8::/64"}, DNSName: "srv-1.example.net"}
+	want := plan.WantAddresses{Interface: "eth0", Pools: []string{"10.1.2.0/24", "2001:db8::/64", "10.1.3.0/24"}, DNSName: "srv-1.example.net"}
 	call := Call{Operation: op, Asset: asset.Ref{ID: 1, Name: "srv-1", Serial: "SN1"}, Step: plan.Step{Kind: plan.KindAddresses, Version: 1, Want: plan.Encode(want)}}
 
 	r := &registry{serial: "SN1"}
@@ -64,10 +64,10 @@ func TestAddresses(t *testing.T) {
 	if got.Done == nil || !got.Done.Changed || len(got.Done.Writes) != 2 || got.Done.Summary != "10.1.2.1/24, 2001:db8::1/64 as srv-1.example.net" {
 		t.Errorf("done %+v", got.Done)
 	}
-	asked := inventory.Allocation{Device: 1, Interface: "eth0", Pool: netip.MustParsePrefix("10.1.2.0/24"), DNSName: "srv-1.example.net", Operation: op,
+	asked := inventory.Allocation{Device: 1, Interface: "eth0", Pools: []netip.Prefix{netip.MustParsePrefix("10.1.2.0/24"), netip.MustParsePrefix("10.1.3.0/24")}, DNSName: "srv-1.example.net", Operation: op,
 		Read: &inventory.Device{ID: 1, Name: "srv-1", Serial: "SN1"}}
 	six := asked
-	six.Pool, six.Read = netip.MustParsePrefix("2001:db8::/64"), nil // the device is not as it was read
+	six.Pools, six.Read = []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")}, nil // the device is not as it was read
 	if diff := cmp.Diff([]inventory.Allocation{asked, six}, r.asked, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}

@@ -102,7 +102,8 @@ func (a *Central) handlers() map[kind]handler {
 	return map[kind]handler{
 		{plan.KindPreflight, 1}: a.preflight,
 		{plan.KindStage, 1}:     a.stage,
-		{plan.KindAddresses, 1}: a.addresses,
+		{plan.KindAddresses, 1}: a.addresses, // one pool an address family
+		{plan.KindAddresses, 2}: a.addresses,
 		{plan.KindInService, 1}: a.inService,
 	}
 }

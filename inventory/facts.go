@@ -33,7 +33,7 @@ func (d Device) Facts() plan.Facts {
 		}
 	}
 	for _, i := range d.Interfaces {
-		port := plan.Port{Name: i.Name, Mgmt: i.Mgmt, MACs: i.MACs}
+		port := plan.Port{Name: i.Name, Mgmt: i.Mgmt, MACs: i.MACs, LAG: i.LAG}
 		if i.Cable != nil {
 			port.Cable = i.Cable.Peer + ":" + i.Cable.Port
 		}

@@ -50,8 +50,9 @@ type Device struct {
 	ETag         string            `json:"-"`                    // only of Device, and only where the source gives one
 	Interfaces   []Interface       `json:"interfaces,omitempty"` // by name
 	// PrimaryPool are the prefixes from which a primary address could be taken when the device has
-	// none: role "primary" (or the configured one), scoped to the device's site. Describe fills it
-	// only for devices without a primary address.
+	// none, best first: role "primary" (or the configured one), scoped to the device's site, of a VLAN that
+	// a port or bond carries untagged or of none. Describe fills it only for devices without a primary
+	// address.
 	PrimaryPool []netip.Prefix `json:"primary_pool,omitempty"`
 }
 
@@ -186,12 +187,12 @@ type Source interface {
 	// SetStatus moves a device by compare-and-set. Already there is success with false; a status
 	// that is neither From nor To is an ErrConflict, and so is a move that the lifecycle forbids.
 	SetStatus(ctx context.Context, c StatusChange) (changed bool, err error)
-	// Allocate gives a device the next free address of a pool as its primary one, with its DNS name. A
+	// Allocate gives a device the next free address of the pools as its primary one, with its DNS name. A
 	// device that has a primary address of that family keeps it, and one that its interface has from
-	// the pool already becomes the primary one. It is atomic, and idempotent by the operation: after a
+	// a pool already becomes the primary one. It is atomic, and idempotent by the operation: after a
 	// lost answer the address that was made is found, and no second one is taken. A DNS name that
-	// somebody else gave is an ErrConflict and stays. No address left is ErrRejected. writes tells what
-	// the operation changed, in this call or in one whose answer was lost.
+	// somebody else gave is an ErrConflict and stays. No address left in any pool is ErrRejected. writes
+	// tells what the operation changed, in this call or in one whose answer was lost.
 	Allocate(ctx context.Context, a Allocation) (address netip.Prefix, writes []plan.Write, err error)
 	// Release takes back what the operation allocated for the device, and nothing else: an address that
 	// does not carry the operation's ID stays.

@@ -300,13 +300,13 @@ func (in *install) dnsName() string {
 }
 
 // addresses gives the machine its primary addresses and its DNS name, on the first cabled data
-// interface. What NetBox has already is kept; what this operation takes is given back by an abort.
+// interface, or the bond that it is a member of. What NetBox has already is kept; what this operation takes is given back by an abort.
 func (in *install) addresses(network *plan.WantNetwork) plan.Step {
 	f := in.facts
 	want := plan.WantAddresses{DNSName: in.dnsName(), Network: network}
 	for _, port := range f.Interfaces {
 		if !port.Mgmt && port.Cable != "" && want.Interface == "" {
-			want.Interface = port.Name
+			want.Interface = or(port.LAG, port.Name)
 		}
 	}
 	s := plan.Step{
@@ -324,10 +324,14 @@ func (in *install) addresses(network *plan.WantNetwork) plan.Step {
 		want.Pools = append(want.Pools, have.Masked().String())
 	}
 	if len(f.Primary) == 0 {
-		for _, pool := range firstOfEach(f.PrimaryPool) {
-			want.Pools = append(want.Pools, pool.String())
-			write("ip-address of "+f.Asset.Name, "address", "next free in "+pool.String()+", on "+want.Interface)
-			write(device, primaryField(pool), "that address")
+		var gateways []netip.Addr
+		if network != nil {
+			gateways = network.Gateways
+		}
+		for _, pools := range poolsOf(f.PrimaryPool, gateways) {
+			want.Pools = append(want.Pools, pools...)
+			write("ip-address of "+f.Asset.Name, "address", "next free in "+strings.Join(pools, ", else ")+", on "+want.Interface)
+			write(device, primaryField(pools[0]), "that address")
 		}
 	}
 	if want.DNSName != "" {
@@ -377,22 +381,36 @@ func (in *install) unless(s plan.Step, empty bool, why string) plan.Step {
 	return s
 }
 
-// firstOfEach gives the first prefix of each address family.
-func firstOfEach(pools []netip.Prefix) []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range pools {
-		if !slices.ContainsFunc(out, func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() }) {
-			out = append(out, p)
+// poolsOf gives the pools of IPv4 and of IPv6, where there are any: those with a gateway of their own, or
+// all where none has one.
+func poolsOf(pools []netip.Prefix, gateways []netip.Addr) [][]string {
+	var out [][]string
+	for _, four := range []bool{true, false} {
+		var routed, all []string
+		for _, p := range pools {
+			if p.Addr().Is4() != four {
+				continue
+			}
+			all = append(all, p.String())
+			if slices.ContainsFunc(gateways, p.Contains) {
+				routed = append(routed, p.String())
+			}
+		}
+		if len(routed) > 0 {
+			all = routed
+		}
+		if len(all) > 0 {
+			out = append(out, all)
 		}
 	}
 	return out
 }
 
-func primaryField(p netip.Prefix) string {
-	if p.Addr().Is4() {
-		return "primary_ip4"
+func primaryField(pool string) string {
+	if strings.Contains(pool, ":") {
+		return "primary_ip6"
 	}
-	return "primary_ip6"
+	return "primary_ip4"
 }
 
 func or(s, otherwise string) string {

@@ -178,7 +178,7 @@ func TestInstallFirmwareBounds(t *testing.T) {
 	}
 }
 
-// With --until addresses a plan ends with the step that takes them: a free one of the pool where the
+// With --until addresses a plan ends with the step that takes them: a free one of the pools where the
 // machine has none, else only the name.
 func TestInstallAddresses(t *testing.T) {
 	last := func(f plan.Facts) plan.Step {
@@ -192,8 +192,9 @@ func TestInstallAddresses(t *testing.T) {
 	f := facts()
 	f.Domain = "Ams01.example.net"
 	f.PrimaryPool = []netip.Prefix{netip.MustParsePrefix("10.1.2.0/24"), netip.MustParsePrefix("10.1.3.0/24"), netip.MustParsePrefix("2001:db8::/64")}
+	f.Interfaces[0].LAG = "bond0"
 	s := last(f)
-	want := plan.WantAddresses{Interface: "eth0", Pools: []string{"10.1.2.0/24", "2001:db8::/64"}, DNSName: f.Asset.Name + ".ams01.example.net"}
+	want := plan.WantAddresses{Interface: "bond0", Pools: []string{"10.1.2.0/24", "10.1.3.0/24", "2001:db8::/64"}, DNSName: f.Asset.Name + ".ams01.example.net"}
 	got, err := plan.Decode[plan.WantAddresses](s)
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ const (
 	versionFirmware    = 1
 	versionBIOS        = 1
 	versionHardware    = 1
-	versionAddresses   = 1
+	versionAddresses   = 2 // 1: a pool an address family
 	versionInstalled   = 1
 	versionAgent       = 1
 	versionBurnIn      = 1

@@ -66,6 +66,7 @@ type Port struct {
 	Mgmt  bool
 	MACs  []string // NetBox form
 	Cable string   // far end "device:port", empty: none
+	LAG   string   // the bond that it is a member of, empty: none
 }
 
 // Check judges whether an asset may be installed. It returns all gaps at once, each with its
@@ -127,7 +128,7 @@ func Check(f Facts, prof *profile.Profile, noProfile error) *fault.Error {
 	gap(macs == 0, "MAC addresses", "none on any data interface", "enter the MACs from the shipping manifest")
 	gap(cables == 0, "cables", "none on any data interface", "plan the cables to the switches")
 	gap(len(f.Primary) == 0 && len(f.PrimaryPool) == 0, "primary IP", "none, and no prefix to take one from",
-		"assign a primary IP, or make a prefix with role \"primary\" in the device's site")
+		"assign a primary IP, or make a prefix with role \"primary\" in the device's site, of the untagged VLAN of its interfaces or of no VLAN")
 	if prof == nil {
 		gaps = append(gaps, fault.Item{Subject: "profile", Expected: "exactly one", Seen: noProfile.Error(),
 			Remedy: "add or narrow a profile; `cagenut profile check` tests them"})

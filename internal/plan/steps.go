@@ -122,7 +122,7 @@ func (w WantHardware) Named() []string {
 // primary address that it has is kept.
 type WantAddresses struct {
 	Interface string   `json:"interface"`
-	Pools     []string `json:"pools"` // prefixes, one an address family
+	Pools     []string `json:"pools"` // prefixes; of each address family one address, from the first that has one left
 	DNSName   string   `json:"dns_name,omitempty"`
 	// Network is what the site's configuration adds to NetBox's for the machine's network; nil: none is
 	// derived.

@@ -31,6 +31,7 @@ type Prefix struct {
 	Prefix netip.Prefix `json:"prefix"`
 	Role   string       `json:"role"`
 	Site   string       `json:"site"` // slug of the site that it is scoped to
+	VLAN   int          `json:"vlan,omitempty"`
 }
 
 // VLAN is a VLAN of the rack's site.
@@ -199,8 +200,8 @@ func NewRack(site Site, number, first int, flavours []string) Rack {
 	r := Rack{
 		Site: site, Name: fmt.Sprintf("r%02d", number), Height: 48,
 		Prefixes: []Prefix{
-			{netip.PrefixFrom(oobAddr(number, 0), 24), "oob", site.Slug},
-			{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(number), 0}), 24), "primary", site.Slug},
+			{Prefix: netip.PrefixFrom(oobAddr(number, 0), 24), Role: "oob", Site: site.Slug},
+			{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(number), 0}), 24), Role: "primary", Site: site.Slug},
 		},
 	}
 	torA, torB, oob := "sw-"+r.Name+"-a", "sw-"+r.Name+"-b", "sw-"+r.Name+"-mgmt"

@@ -1,6 +1,7 @@
 package inventorytest
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,7 +29,7 @@ func fields(writes []plan.Write) []string {
 // back by the operation that took it and by no other.
 func testAllocate(t *testing.T, h Harness, w world) {
 	d := one(t, h, w, w.server(2).Name)
-	ask := inventory.Allocation{Device: d.ID, Interface: "eth0", Pool: w.first.Prefixes[1].Prefix, DNSName: d.Name + ".example.net", Operation: "op_addr"}
+	ask := inventory.Allocation{Device: d.ID, Interface: "eth0", Pools: w.pools(1), DNSName: d.Name + ".example.net", Operation: "op_addr"}
 	read, err := h.Source.Device(t.Context(), d.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -43,8 +44,8 @@ func testAllocate(t *testing.T, h Harness, w world) {
 	if used := h.Requests() - before; used > 6 {
 		t.Errorf("%d requests, want at most 6", used)
 	}
-	if !ask.Pool.Contains(got.Addr()) || got.Bits() != ask.Pool.Bits() {
-		t.Errorf("address %s is none of %s", got, ask.Pool)
+	if pool := ask.Pools[0]; !pool.Contains(got.Addr()) || got.Bits() != pool.Bits() {
+		t.Errorf("address %s is none of %s", got, pool)
 	}
 	if diff := cmp.Diff([]string{"ip-address address", "ip-address dns_name", "device primary_ip4"}, fields(writes)); diff != "" {
 		t.Errorf("writes (-want +got):\n%s", diff)
@@ -101,9 +102,59 @@ func testAllocate(t *testing.T, h Harness, w world) {
 	}
 }
 
+// pools are prefixes of the first rack.
+func (w world) pools(numbers ...int) (out []netip.Prefix) {
+	for _, i := range numbers {
+		out = append(out, w.first.Prefixes[i].Prefix)
+	}
+	return out
+}
+
+// testAllocateNext holds that an address comes from the first pool that has one, that a gateway is never
+// taken, nor kept, and that pools without an address are named.
+func testAllocateNext(t *testing.T, h Harness, w world) {
+	small := w.first.Prefixes[2].Prefix // with two addresses: one is the gateway
+	gateway, other := small.Addr().Next(), small.Addr().Next().Next()
+	ask := func(server int, pools ...int) (netip.Prefix, error) {
+		d := one(t, h, w, w.server(server).Name)
+		got, _, err := h.Source.Allocate(t.Context(), inventory.Allocation{Device: d.ID, Interface: "eth0", Pools: w.pools(pools...), Avoid: []netip.Addr{gateway},
+			DNSName: d.Name + ".example.net", Operation: "op_next"})
+		t.Cleanup(func() {
+			if _, err := h.Source.Release(context.WithoutCancel(t.Context()), d.ID, "op_next"); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			return got, err
+		}
+		all, err := h.Source.Describe(t.Context(), []asset.ID{d.ID})
+		if err != nil {
+			return got, err
+		}
+		for _, i := range all[0].Interfaces {
+			if !i.Mgmt && len(i.Addresses) > 0 {
+				if diff := cmp.Diff([]netip.Prefix{got}, i.Addresses, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+					t.Errorf("%s has other addresses than it was given (-want +got):\n%s", d.Name, diff)
+				}
+			}
+		}
+		return got, nil
+	}
+	if got, err := ask(2, 2, 1); err != nil || got.Addr() != other {
+		t.Errorf("first: %s, %v; want %s: %s is the gateway", got, err, other, gateway)
+	}
+	if got, err := ask(3, 2, 1); err != nil || !w.pools(1)[0].Contains(got.Addr()) {
+		t.Errorf("second: %s, %v; want one of %s: nothing but the gateway is left of %s", got, err, w.pools(1)[0], small)
+	}
+	_, err := ask(4, 2)
+	if e := kind(t, err, inventory.ErrRejected); !strings.Contains(e.Error(), small.String()) {
+		t.Errorf("a full pool: %v; want its name", e)
+	}
+}
+
 func testAllocateRefuses(t *testing.T, h Harness, w world) {
 	d := one(t, h, w, w.server(3).Name)
-	good := inventory.Allocation{Device: d.ID, Interface: "eth0", Pool: w.first.Prefixes[1].Prefix, DNSName: "a.example.net", Operation: "op_no"}
+	good := inventory.Allocation{Device: d.ID, Interface: "eth0", Pools: w.pools(1), DNSName: "a.example.net", Operation: "op_no"}
 	for name, tc := range map[string]struct {
 		change func(*inventory.Allocation)
 		want   error
@@ -111,10 +162,14 @@ func testAllocateRefuses(t *testing.T, h Harness, w world) {
 		"no operation":      {func(a *inventory.Allocation) { a.Operation = "" }, inventory.ErrInvalid},
 		"no interface":      {func(a *inventory.Allocation) { a.Interface = "" }, inventory.ErrInvalid},
 		"a name in capital": {func(a *inventory.Allocation) { a.DNSName = "A.example.net" }, inventory.ErrInvalid},
-		"an address":        {func(a *inventory.Allocation) { a.Pool = netip.PrefixFrom(a.Pool.Addr().Next(), a.Pool.Bits()) }, inventory.ErrInvalid},
+		"no pool":           {func(a *inventory.Allocation) { a.Pools = nil }, inventory.ErrInvalid},
+		"an address": {func(a *inventory.Allocation) {
+			a.Pools = []netip.Prefix{netip.PrefixFrom(a.Pools[0].Addr().Next(), 25)}
+		}, inventory.ErrInvalid},
+		"two families":      {func(a *inventory.Allocation) { a.Pools = append(w.pools(1), netip.MustParsePrefix("2001:db8::/64")) }, inventory.ErrInvalid},
 		"no such interface": {func(a *inventory.Allocation) { a.Interface = "eth77" }, inventory.ErrNotFound},
 		"the BMC's":         {func(a *inventory.Allocation) { a.Interface = "bmc" }, inventory.ErrNotFound},
-		"another pool":      {func(a *inventory.Allocation) { a.Pool = w.first.Prefixes[0].Prefix }, inventory.ErrNotFound},
+		"another pool":      {func(a *inventory.Allocation) { a.Pools = w.pools(0) }, inventory.ErrNotFound},
 		"no such device":    {func(a *inventory.Allocation) { a.Device = 1 << 30 }, inventory.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {

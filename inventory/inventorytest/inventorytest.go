@@ -69,6 +69,7 @@ func Run(t *testing.T, h Harness) {
 		{"SameSerial", testSameSerial},
 		{"WasActive", testWasActive},
 		{"Allocate", testAllocate},
+		{"AllocateNext", testAllocateNext},
 		{"AllocateRefuses", testAllocateRefuses},
 		{"Journal", testJournal},
 		{"JournalRefuses", testJournalRefuses},
@@ -104,6 +105,8 @@ func newWorld() world {
 		Prefixes: []sim.Prefix{
 			{Prefix: netip.PrefixFrom(subnet(0), 25), Role: "oob", Site: site.Slug},
 			{Prefix: netip.PrefixFrom(subnet(128), 25), Role: "primary", Site: site.Slug},
+			{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16 + random[0]%16, random[1], 0}), 30), Role: "primary", Site: site.Slug, VLAN: 100},
+			{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16 + random[0]%16, random[1], 64}), 30), Role: "primary", Site: site.Slug, VLAN: 120},
 		},
 		Devices: []sim.PlannedDevice{{
 			Name: "sw-" + tag, Serial: "SW" + tag, Status: "active", Position: 42, Face: "rear",

@@ -186,7 +186,7 @@ func testDescribe(t *testing.T, h Harness, w world) {
 			{Name: "eth0", Type: "25gbase-x-sfp28", Enabled: true, MACs: []string{s1.Interfaces[1].MAC},
 				Cable: &inventory.Cable{Status: "planned", Peer: s1.Interfaces[1].Cable.Device, Port: "Ethernet1"}},
 		},
-		PrimaryPool: []netip.Prefix{w.first.Prefixes[1].Prefix},
+		PrimaryPool: w.pools(1, 2, 3), // it does not say of which VLAN it is
 	}
 	ids := cmp.FilterPath(func(p cmp.Path) bool {
 		// IDs of everything but the device are the inventory's own affair.
@@ -245,6 +245,9 @@ func testDescribeNetwork(t *testing.T, h Harness, w world) {
 		{Name: "bond0.110", Type: "virtual", Enabled: true, Parent: "bond0", MTU: 1500, Mode: "access", Untagged: storage},
 		{Name: "eth0", Type: "25gbase-x-sfp28", Enabled: true, MACs: []string{s.Interfaces[2].MAC}, LAG: "bond0", MTU: 9000},
 		{Name: "eth1", Type: "25gbase-x-sfp28", Enabled: true, MACs: []string{s.Interfaces[3].MAC}, LAG: "bond0", MTU: 9000},
+	}
+	if diff := cmp.Diff(w.pools(2, 1), got[0].PrimaryPool, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Errorf("pools: first of the VLAN that bond0 carries untagged, then of none, and not of one that is tagged there (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(want, got[0].Interfaces, cmpopts.IgnoreFields(inventory.Interface{}, "ID")); diff != "" {
 		t.Errorf("interfaces (-want +got):\n%s", diff)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/plan"
@@ -41,6 +42,7 @@ type allocation struct {
 	device deviceRecord
 	etag   string // of the device
 	writes []plan.Write
+	strays []ownAddress // made by the operation, and to be avoided: given back once another is there
 }
 
 func (c *Client) allocation(ctx context.Context, op string, id asset.ID) (*allocation, error) {
@@ -71,7 +73,7 @@ func (c *Client) allocate(ctx context.Context, ask inventory.Allocation) (netip.
 	if err := ask.Validate(); err != nil {
 		return netip.Prefix{}, nil, err
 	}
-	a := &allocation{Client: c, op: fmt.Sprintf("allocate an address of %s for device %s", ask.Pool, ask.Device)}
+	a := &allocation{Client: c, op: fmt.Sprintf("allocate an address of %s for device %s", list(ask.Pools), ask.Device)}
 	if d := ask.Read; known(d, ask.Device) && !d.PrimaryIP4.IsValid() && !d.PrimaryIP6.IsValid() {
 		a.device = deviceRecord{ID: int64(d.ID), Name: text(d.Name), Site: &ref{ID: d.Site.ID, Slug: text(d.Site.Slug), Name: text(d.Site.Name)}}
 		a.etag = d.ETag
@@ -82,7 +84,7 @@ func (c *Client) allocate(ctx context.Context, ask inventory.Allocation) (netip.
 		}
 	}
 	primary, field := a.device.Primary4, "primary_ip4"
-	if ask.Pool.Addr().Is6() {
+	if !ask.Is4() {
 		primary, field = a.device.Primary6, "primary_ip6"
 	}
 	if primary != nil {
@@ -103,6 +105,11 @@ func (c *Client) allocate(ctx context.Context, ask inventory.Allocation) (netip.
 	have, err := a.existing(ctx, port, ask)
 	if err == nil && have.ID == 0 {
 		have, err = a.take(ctx, port, ask)
+	}
+	for _, stray := range a.strays {
+		if failed := a.giveBack(ctx, stray); err == nil { // else the next call finds it
+			err = failed
+		}
 	}
 	if err != nil {
 		return netip.Prefix{}, a.writes, err
@@ -135,21 +142,26 @@ func (a *allocation) port(ctx context.Context, name string) (int64, error) {
 	return 0, &inventory.Error{Kind: inventory.ErrNotFound, Op: a.op, Names: []string{name}, Detail: "the device has no such data interface"}
 }
 
-// existing finds the address that the operation made before, else one of the pool that the interface
+// existing finds the address that the operation made before, else one of the pools that the interface
 // has already. Several of these are for a person to choose from.
 func (a *allocation) existing(ctx context.Context, port int64, ask inventory.Allocation) (ownAddress, error) {
 	found, err := a.addresses(ctx, url.Values{"interface_id": {asset.ID(port).String()}})
 	if err != nil {
 		return ownAddress{}, err
 	}
-	found = slices.DeleteFunc(found, func(o ownAddress) bool { return !ask.Pool.Contains(o.prefix().Addr()) })
+	for _, o := range found {
+		if o.madeBy(ask.Operation) && slices.Contains(ask.Avoid, o.prefix().Addr()) {
+			a.strays = append(a.strays, o)
+		}
+	}
+	found = slices.DeleteFunc(found, func(o ownAddress) bool { return !ask.In(o.prefix().Addr()) })
 	if i := slices.IndexFunc(found, func(o ownAddress) bool { return o.madeBy(ask.Operation) }); i >= 0 {
 		a.tell(found[i], ask)
 		return found[i], nil
 	}
 	if len(found) > 1 {
 		return ownAddress{}, &inventory.Error{Kind: inventory.ErrAmbiguous, Op: a.op, Names: []string{string(found[0].Address), string(found[1].Address)},
-			Detail: "interface " + ask.Interface + " has several addresses of the pool: set the primary one"}
+			Detail: "interface " + ask.Interface + " has several addresses of the pools: set the primary one"}
 	}
 	if len(found) == 1 {
 		return found[0], nil
@@ -157,30 +169,75 @@ func (a *allocation) existing(ctx context.Context, port int64, ask inventory.All
 	return ownAddress{}, nil
 }
 
-// take has NetBox choose the next free address, which it does atomically.
+// take has NetBox choose the next free address of the first pool that has one, which it does atomically.
 func (a *allocation) take(ctx context.Context, port int64, ask inventory.Allocation) (ownAddress, error) {
-	pool, err := a.poolID(ctx, ask.Pool)
+	records, err := a.poolRecords(ctx, a.device.Site.named())
 	if err != nil {
 		return ownAddress{}, err
 	}
+	for _, pool := range ask.Pools {
+		id, err := a.poolID(records, pool)
+		if err != nil {
+			return ownAddress{}, err
+		}
+		for range len(ask.Avoid) + 1 {
+			made, err := a.next(ctx, id, pool, port, ask)
+			if errors.Is(err, errFull) {
+				break
+			}
+			if err != nil {
+				return ownAddress{}, err
+			}
+			if ask.In(made.prefix().Addr()) {
+				a.tell(made, ask)
+				return made, nil
+			}
+			a.strays = append(a.strays, made) // kept meanwhile: NetBox would choose it again
+		}
+	}
+	return ownAddress{}, &inventory.Error{Kind: inventory.ErrRejected, Op: a.op,
+		Detail: fmt.Sprintf("no address is left in %s: free some, or make another prefix with the role %q", list(ask.Pools), a.primaryRole)}
+}
+
+// errFull is that a prefix has no address left.
+var errFull = errors.New("no address is left")
+
+// next makes the next free address of a prefix, on a port.
+func (a *allocation) next(ctx context.Context, id int64, pool netip.Prefix, port int64, ask inventory.Allocation) (made ownAddress, err error) {
 	body := map[string]any{
 		"assigned_object_type": "dcim.interface", "assigned_object_id": port, "status": "active", "dns_name": ask.DNSName,
 		"custom_fields":     map[string]any{OperationField: ask.Operation},
 		"changelog_message": message(inventory.StatusChange{Operation: ask.Operation, Message: "address for " + string(a.device.Name)}),
 	}
-	var made ownAddress
-	if err := a.post(ctx, a.op, fmt.Sprintf("/api/ipam/prefixes/%d/available-ips/", pool), body, &made); err != nil {
-		var e *inventory.Error
-		if errors.As(err, &e) && e.Status == http.StatusConflict {
-			e.Kind, e.Detail = inventory.ErrRejected, fmt.Sprintf("no address is left in %s: free some, or make another prefix with the role %q: %s", ask.Pool, a.primaryRole, e.Detail)
-		}
-		return ownAddress{}, err
+	err = a.post(ctx, a.op, fmt.Sprintf("/api/ipam/prefixes/%d/available-ips/", id), body, &made)
+	var e *inventory.Error
+	switch {
+	case errors.As(err, &e) && e.Status == http.StatusConflict:
+		return made, errFull
+	case err == nil && !pool.Contains(made.prefix().Addr()):
+		err = &inventory.Error{Kind: inventory.ErrMalformed, Op: a.op, Detail: fmt.Sprintf("NetBox gave %q, which is not of %s", made.Address, pool)}
 	}
-	if !ask.Pool.Contains(made.prefix().Addr()) {
-		return ownAddress{}, &inventory.Error{Kind: inventory.ErrMalformed, Op: a.op, Detail: fmt.Sprintf("NetBox gave %q, which is not of %s", made.Address, ask.Pool)}
+	return made, err
+}
+
+// giveBack deletes an address that the operation made.
+func (a *allocation) giveBack(ctx context.Context, o ownAddress) error {
+	body := map[string]any{"changelog_message": message(inventory.StatusChange{Operation: customFields(o.Custom)[OperationField], Message: "taken back"})}
+	err := a.exchange(ctx, a.op, &call{}, nil, http.MethodDelete, fmt.Sprintf("/api/ipam/ip-addresses/%d/", o.ID), body)
+	var e *inventory.Error
+	if errors.As(err, &e) && e.Status == http.StatusNotFound {
+		return nil // by a call whose answer was lost
 	}
-	a.tell(made, ask)
-	return made, nil
+	return err
+}
+
+// list names prefixes.
+func list(pools []netip.Prefix) string {
+	words := make([]string, len(pools))
+	for i, p := range pools {
+		words[i] = p.String()
+	}
+	return strings.Join(words, ", ")
 }
 
 // tell notes what the operation wrote by making an address, now or in a call whose answer was lost.
@@ -195,14 +252,10 @@ func (a *allocation) tell(made ownAddress, ask inventory.Allocation) {
 	}
 }
 
-// poolID finds the pool among the site's prefixes of the primary role.
-func (a *allocation) poolID(ctx context.Context, pool netip.Prefix) (int64, error) {
-	records, err := a.poolRecords(ctx, a.device.Site.named())
-	if err != nil {
-		return 0, err
-	}
+// poolID finds a pool among the site's prefixes of the primary role.
+func (a *allocation) poolID(records []poolRecord, pool netip.Prefix) (int64, error) {
 	for _, r := range records {
-		if p, bad := netip.ParsePrefix(string(r.Prefix)); bad == nil && p == pool && r.usable() {
+		if r.prefix() == pool && r.usable() {
 			return r.ID, nil
 		}
 	}
@@ -255,13 +308,7 @@ func (c *Client) Release(ctx context.Context, id asset.ID, operation string) ([]
 		if !o.madeBy(operation) {
 			continue
 		}
-		body := map[string]any{"changelog_message": message(inventory.StatusChange{Operation: operation, Message: "taken back"})}
-		err := a.exchange(ctx, op, &call{}, nil, http.MethodDelete, fmt.Sprintf("/api/ipam/ip-addresses/%d/", o.ID), body)
-		var e *inventory.Error
-		if errors.As(err, &e) && e.Status == http.StatusNotFound {
-			err = nil // by a call whose answer was lost
-		}
-		if err != nil {
+		if err := a.giveBack(ctx, o); err != nil {
 			return a.writes, err
 		}
 		a.wrote("ip-address "+string(o.Address), "address", string(o.Address), "")

@@ -143,30 +143,46 @@ func (d *description) pools(ctx context.Context) error {
 			bySite[dev.Site.ID] = append(bySite[dev.Site.ID], dev)
 		}
 	}
-	for site, devices := range bySite {
+	for _, devices := range bySite {
 		pool, err := d.c.pool(ctx, devices[0].Site)
 		if err != nil {
 			return err
 		}
-		for _, dev := range bySite[site] {
-			dev.PrimaryPool = slices.Clone(pool)
+		for _, dev := range devices {
+			dev.PrimaryPool = poolFor(dev, pool)
 		}
 	}
 	return nil
 }
 
-// pool lists the active prefixes with the primary role that are scoped to the site itself. A prefix
-// that is scoped to a room of the site is not for every machine there, and is left out.
-func (c *Client) pool(ctx context.Context, site inventory.Named) ([]netip.Prefix, error) {
-	records, err := c.poolRecords(ctx, site)
-	var out []netip.Prefix
-	for _, r := range records {
-		if p, bad := netip.ParsePrefix(string(r.Prefix)); bad == nil && r.usable() {
-			out = append(out, p)
+// poolFor are the prefixes for one device: a prefix of a VLAN only where a port or a bond carries that
+// untagged, or none says which VLAN it carries. Those of its VLANs come first.
+func poolFor(dev *inventory.Device, pool []poolRecord) []netip.Prefix {
+	untagged := map[int]bool{}
+	for _, port := range dev.Interfaces {
+		if !port.Mgmt && port.Parent == "" && port.Untagged.VID != 0 {
+			untagged[port.Untagged.VID] = true
 		}
 	}
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return out, err
+	var own, any []netip.Prefix
+	for _, r := range pool {
+		switch vid := r.VLAN.vlan().VID; {
+		case untagged[vid]:
+			own = append(own, r.prefix())
+		case vid == 0 || len(untagged) == 0:
+			any = append(any, r.prefix())
+		}
+	}
+	return append(own, any...)
+}
+
+// pool lists the active prefixes with the primary role that are scoped to the site itself, in their order. A
+// prefix that is scoped to a room of the site is not for every machine there, and is left out.
+func (c *Client) pool(ctx context.Context, site inventory.Named) ([]poolRecord, error) {
+	records, err := c.poolRecords(ctx, site)
+	records = slices.DeleteFunc(records, func(r poolRecord) bool { return !r.prefix().IsValid() || !r.usable() })
+	slices.SortFunc(records, func(a, b poolRecord) int { return a.prefix().Compare(b.prefix()) })
+	return records, err
 }
 
 type poolRecord struct {
@@ -174,13 +190,20 @@ type poolRecord struct {
 	Prefix text   `json:"prefix"`
 	Status choice `json:"status"`
 	Scope  text   `json:"scope_type"`
+	VLAN   *ref   `json:"vlan"`
 }
 
 func (r poolRecord) usable() bool { return r.Status == "active" && r.Scope == "dcim.site" }
 
+// prefix is the zero Prefix where NetBox's is none.
+func (r poolRecord) prefix() netip.Prefix {
+	p, _ := netip.ParsePrefix(string(r.Prefix))
+	return p
+}
+
 func (c *Client) poolRecords(ctx context.Context, site inventory.Named) ([]poolRecord, error) {
 	records, err := listAll[poolRecord](ctx, c, "read the "+c.primaryRole+" prefixes of site "+site.Slug, url.Values{
-		"fields": {"id,prefix,status,scope_type"}, "role": {c.primaryRole}, "site_id": {asset.ID(site.ID).String()},
+		"fields": {"id,prefix,status,scope_type,vlan"}, "role": {c.primaryRole}, "site_id": {asset.ID(site.ID).String()},
 	}, func(ctx context.Context, offset int32) (*http.Response, error) {
 		_, resp, err := c.api.IpamAPI.IpamPrefixesList(ctx).Limit(pageSize).Offset(offset).Ordering("id").Execute()
 		return resp, err

@@ -292,7 +292,7 @@ func TestAllocateLooksAgain(t *testing.T) {
 				reply(w, 200, `{"id":7,"name":"srv-1","primary_ip4":{"id":9,"address":"192.0.2.9/24"}}`)
 			}
 		})
-		_, writes, err := c.Allocate(t.Context(), inventory.Allocation{Device: 7, Interface: "eth0", Pool: netip.MustParsePrefix("192.0.2.0/24"), DNSName: "srv-1.example.net", Operation: "op_1"})
+		_, writes, err := c.Allocate(t.Context(), inventory.Allocation{Device: 7, Interface: "eth0", Pools: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, DNSName: "srv-1.example.net", Operation: "op_1"})
 		if !errors.Is(err, test.want) || patches != test.patches || err == nil && len(writes) != 1 {
 			t.Errorf("%d lost: %v after %d writes, told %+v", test.lost, err, patches, writes)
 		}

@@ -28,7 +28,7 @@ const chunk = 100
 // LoadRack makes what rack says and NetBox at baseURL does not have yet.
 func LoadRack(ctx context.Context, baseURL, token string, rack sim.Rack) error {
 	l := newLoader(ctx, baseURL, token)
-	for _, step := range []func(sim.Rack) error{l.surroundings, l.prefixes, l.vlans, l.devices, l.interfaces, l.networks, l.oob, l.cables} {
+	for _, step := range []func(sim.Rack) error{l.surroundings, l.vlans, l.prefixes, l.devices, l.interfaces, l.networks, l.oob, l.cables} {
 		if err := step(rack); err != nil {
 			return fmt.Errorf("load rack %s of site %s: %w", rack.Name, rack.Site.Slug, err)
 		}
@@ -116,8 +116,12 @@ func (l *loader) prefixes(r sim.Rack) error {
 		if p.Site != r.Site.Slug {
 			return fmt.Errorf("prefix %s is scoped to site %q, which is not the rack's", p.Prefix, p.Site)
 		}
-		want[p.Prefix.Masked().String()] = body{"prefix": p.Prefix.Masked().String(), "status": "active",
+		b := body{"prefix": p.Prefix.Masked().String(), "status": "active",
 			"role": l.ids["ipam/roles/ "+p.Role], "scope_type": "dcim.site", "scope_id": l.ids["dcim/sites/ "+p.Site]}
+		if p.VLAN != 0 {
+			b["vlan"] = l.ids[fmt.Sprintf("ipam/vlans/ %d", p.VLAN)]
+		}
+		want[p.Prefix.Masked().String()] = b
 	}
 	return l.ensure("ipam/prefixes/", url.Values{"site_id": {l.id("dcim/sites/", r.Site.Slug)}},
 		func(o object) string { return o.Prefix }, want)

@@ -155,7 +155,7 @@ func network() []*kind {
 			filters: map[string]filter{"device_id": {numeric: true, all: cableDevices}}},
 		{path: "ipam/prefixes/", model: "ipam.prefix", brief: []string{"family", "prefix", "description", "_depth"}, display: fieldText("prefix"), check: checkPrefix,
 			fields: fields(shown("family", family("prefix")), must("prefix"), null("vrf", "scope_type", "scope_id"), shown("scope", scope),
-				one("tenant", "tenancy/tenants/"), null("vlan"), enum("status", "active", "container", "active", "reserved", "deprecated"), one("role", "ipam/roles/"),
+				one("tenant", "tenancy/tenants/"), one("vlan", "ipam/vlans/"), enum("status", "active", "container", "active", "reserved", "deprecated"), one("role", "ipam/roles/"),
 				with("is_pool", false), with("mark_utilized", false), primary(), zero("children", "_depth")),
 			filters: map[string]filter{"site_id": {numeric: true, known: "dcim/sites/", by: scopeSite}, "site": {known: "dcim/sites/", slug: true, by: scopeSite}}},
 		{path: "ipam/ip-addresses/", model: "ipam.ipaddress", brief: []string{"family", "address", "description"}, display: fieldText("address"), check: checkAddress,
