@@ -106,6 +106,17 @@ func (o OS) Is(system string) bool {
 	return id == wantID && version == wantVersion
 }
 
+// Line is the release that a system belongs to, by ID and VERSION_ID of its os-release, and stays in while
+// it is updated in place: ubuntu 24.04, else the major one, such as rocky 9 of rocky 9.4.
+func Line(system string) string {
+	id, version, _ := strings.Cut(strings.TrimSpace(system), " ")
+	parts, keep := strings.Split(version, "."), 1
+	if id == "ubuntu" { // its major is the year, and it has two releases in each
+		keep = 2
+	}
+	return strings.TrimSpace(id + " " + strings.Join(parts[:min(keep, len(parts))], "."))
+}
+
 // Layout is how the root disk is divided. The zero value is one plain partition for everything, with
 // what the firmware needs beside it.
 type Layout struct {
