@@ -135,10 +135,7 @@ func (a *Site) enrol(ctx context.Context, c Call, d configmgmt.Driver, t configm
 
 // ask has a run started, once by its key.
 func (a *Site) ask(ctx context.Context, c Call, d configmgmt.Driver, t configmgmt.Target, want plan.WantConfigure, h configureHandle) (Result, error) {
-	r := configmgmt.Request{Operation: string(c.Operation), Step: c.Step.Name, Attempt: c.Attempt, Target: t, Spec: configSpec(want)}
-	if h.Again > 0 {
-		r.Step = fmt.Sprintf("%s.%d", r.Step, h.Again+1)
-	}
+	r := h.request(c, t, want, c.Attempt)
 	start := d.Plan
 	if h.Phase == phaseReal {
 		start = d.Apply
@@ -157,6 +154,15 @@ func (a *Site) ask(ctx context.Context, c Call, d configmgmt.Driver, t configmgm
 		return res, err
 	}
 	return again(a.patience(configLook), h, "%s run: accepted", h.Phase)
+}
+
+// request is that of the run which an attempt asks for, or has asked for, in this phase.
+func (h configureHandle) request(c Call, t configmgmt.Target, want plan.WantConfigure, attempt int) configmgmt.Request {
+	r := configmgmt.Request{Operation: string(c.Operation), Step: c.Step.Name, Attempt: attempt, Target: t, Spec: configSpec(want)}
+	if h.Again > 0 {
+		r.Step = fmt.Sprintf("%s.%d", r.Step, h.Again+1)
+	}
+	return r
 }
 
 // unanswered judges an error of asking or polling. A host that is busy or away is waited for; a run that

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"strings"
@@ -244,10 +245,20 @@ func TestEveryErrorOfConfigurationManagementHasACode(t *testing.T) {
 }
 
 func TestInstalled(t *testing.T) {
-	other, plain, rocky := ownSystem(), ownSystem(), ownSystem()
-	other.Digest, plain.Fingerprint, rocky.OS = "d2", "", "rocky 9.4"
+	other, plain := ownSystem(), ownSystem()
+	other.Digest, plain.Fingerprint = "d2", ""
 	colons := strings.ToUpper(ownKey[:2]) + ":" + strings.ToUpper(ownKey[2:])
 	debian := configmgmt.Facts{OS: "debian 12", Kernel: "6.1.0-9"}
+	// runs is a machine that we installed with one system, and that now runs another under the same key.
+	runs := func(then, now string) (*operation.Installed, Scripted) {
+		is := ownSystem()
+		is.OS = then
+		return is, Scripted{Key: ownKey, facts: configmgmt.Facts{OS: now, Kernel: "6.1.0-9"}}
+	}
+	updated, point := runs("debian 12.5", "debian 12.8")
+	rocky, minor := runs("rocky 9.4", "rocky 9.5")
+	noble, year := runs("ubuntu 24.04", "ubuntu 24.10")
+	rhel, clone := runs("rhel 9.4", "rocky 9.4")
 	for name, tc := range map[string]struct {
 		is    *operation.Installed
 		world Scripted
@@ -262,12 +273,15 @@ func TestInstalled(t *testing.T) {
 		"the same":             {ownSystem(), Scripted{Key: ownKey, facts: debian}, "already so: debian 12", "", true},
 		"the same, with colon": {ownSystem(), Scripted{Key: colons, facts: debian}, "already so", "", true},
 		"booting":              {ownSystem(), Scripted{Key: ownKey, facts: debian, away: 40}, "already so", "", true},
-		"updated in place":     {rocky, Scripted{Key: ownKey, facts: configmgmt.Facts{OS: "rocky 9.5"}}, "already so: rocky 9.5", "", true},
-		"another release":      {rocky, Scripted{Key: ownKey, facts: configmgmt.Facts{OS: "rocky 10.0"}}, `runs "rocky 10.0"`, "", false},
 		"silent":               {ownSystem(), Scripted{Key: ownKey, facts: debian, away: forever}, "does not answer", "", false},
 		"not enrolled":         {ownSystem(), Scripted{facts: debian}, "not proved: srv-1: scripted: host is not enrolled", "", false},
 		"another key":          {ownSystem(), Scripted{Key: "x", facts: debian}, "not proved: srv-1.example.net is enrolled with the key x", "", false},
-		"another OS":           {ownSystem(), Scripted{Key: ownKey, facts: configmgmt.Facts{OS: "debian 11"}}, `runs "debian 11"`, "", false},
+		"updated":              {updated, point, "already so: debian 12.8, kernel 6.1.0-9, from operation " + string(configOp) + ", answers with its own key, updated in place from debian 12.5", "", true},
+		"updated, RHEL":        {rocky, minor, "updated in place from rocky 9.4", "", true},
+		"another year.month":   {noble, year, "", fault.WrongOS, false},
+		"another distribution": {rhel, clone, "", fault.WrongOS, false},
+		"another release":      {ownSystem(), Scripted{Key: ownKey, facts: configmgmt.Facts{OS: "debian 13"}}, "", fault.WrongOS, false},
+		"updated, another key": {updated, Scripted{Key: "x", facts: point.facts}, "is enrolled with the key x", "", false},
 		"away":                 {ownSystem(), Scripted{Key: ownKey, broken: refusal(configmgmt.ErrUnreachable, false)}, "", fault.ConfigAway, false},
 		"failing":              {ownSystem(), Scripted{Key: ownKey, broken: refusal(configmgmt.ErrServer, false)}, "", fault.ConfigAway, false},
 		"denied":               {ownSystem(), Scripted{Key: ownKey, broken: refusal(configmgmt.ErrDenied, false)}, "", fault.ConfigDenied, false},
@@ -278,8 +292,10 @@ func TestInstalled(t *testing.T) {
 			c.Operation, c.Known.Installed = "op_LATER", tc.is
 			got, _, f := walk(t, &Site{Configs: d}, c)
 			if tc.code != "" {
-				if f == nil || f.Code != tc.code {
-					t.Errorf("got %v, want %s", f, tc.code)
+				if f == nil || f.Code != tc.code || len(got.writes) > 0 {
+					t.Errorf("got %+v, want %s", f, tc.code)
+				} else if f.Code == fault.WrongOS && !strings.Contains(f.Remedy, "op skip") {
+					t.Errorf("remedy %q does not say how it is installed anew", f.Remedy)
 				}
 				return
 			}
@@ -290,6 +306,15 @@ func TestInstalled(t *testing.T) {
 				t.Errorf("learned %+v", proved)
 			} else if tc.ours && (!proved.Installed.Is("d1", "op_LATER") || proved.Installed.Operation != configOp || len(got.evidence) != 1) {
 				t.Errorf("proved %+v", proved.Installed)
+			} else if tc.ours {
+				var seen map[string]string
+				if err := json.Unmarshal(got.evidence[0].Data, &seen); err != nil {
+					t.Fatal(err)
+				}
+				if seen["os"] != d.facts.OS || seen["installed_os"] != tc.is.OS || seen["wanted_digest"] != seen["installed_digest"] || seen["fingerprint"] != d.Key ||
+					strings.Contains(seen["why"], "updated in place") != (d.facts.OS != tc.is.OS) {
+					t.Errorf("evidence %v", seen)
+				}
 			}
 		})
 	}

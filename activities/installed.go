@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cagenut/cagenut/configmgmt"
+	"github.com/cagenut/cagenut/internal/fault"
 	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
 	"github.com/cagenut/cagenut/internal/profile"
@@ -72,8 +73,10 @@ type lookHandle struct {
 }
 
 // installed looks whether the machine already runs the system that is wanted. It is proved by its digest,
-// which we put there, by the key that it has had since, and by what it says of itself. Only a host that is
-// silent or another one is not proved: configuration management that is away is no reason to install.
+// which we put there, by the key that it has had since, and by the release that it says it is: updates
+// within one are no reason to erase it. Another release under the very key of our install was brought there
+// in place too, and a person decides. Only a host that is silent or another one is not proved:
+// configuration management that is away is no reason to install.
 func (a *Site) installed(ctx context.Context, c Call) (Result, error) {
 	want, h, err := begin[plan.WantInstalled, lookHandle](c)
 	if err != nil {
@@ -113,14 +116,24 @@ func (a *Site) installed(ctx context.Context, c Call) (Result, error) {
 		return r, nil
 	case err != nil:
 		return Result{}, err
-	case !profile.SameRelease(facts.OS, is.OS):
-		return not("%s runs %q, where %q was installed", t.Name, facts.OS, is.OS)
+	case profile.Line(facts.OS) != profile.Line(is.OS):
+		f := fault.New(fault.WrongOS, "nothing was erased: %s answers with the key of its install by operation %s, and runs %q, where %q was installed", t.Name, is.Operation, facts.OS, is.OS)
+		f.Remedy = "find out who brought it to another release; `cagenut op skip` of this step installs it anew, which erases it; to keep it: `cagenut op abort`"
+		f.Details = []fault.Item{{Subject: "os-release", Expected: profile.Line(is.OS), Seen: facts.OS}}
+		return Result{}, f
 	}
 	proved := *is
 	proved.Proved = c.Operation
 	done := &Done{Learned: &operation.Known{Installed: &proved},
 		Summary: fmt.Sprintf("already so: %s, kernel %s, from operation %s, answers with its own key", facts.OS, facts.Kernel, is.Operation)}
+	why := "made from what is wanted (digest), and answers with the key that it phoned home then; its system is the one that was installed"
+	if strings.TrimSpace(facts.OS) != strings.TrimSpace(is.OS) {
+		done.Summary += ", updated in place from " + is.OS
+		why += ", updated in place within its release"
+	}
 	done.Evidence, err = proof("installed", "The system that runs, and by what it was known", map[string]any{
-		"os": facts.OS, "installed": is.OS, "kernel": facts.Kernel, "digest": is.Digest, "fingerprint": pin, "operation": is.Operation})
+		"os": facts.OS, "installed_os": is.OS, "release": profile.Line(is.OS), "kernel": facts.Kernel, "installed_kernel": is.Kernel,
+		"wanted_digest": want.System.Digest, "installed_digest": is.Digest, "fingerprint": pin, "installed_fingerprint": is.Fingerprint,
+		"operation": is.Operation, "why": why})
 	return Result{Done: done}, err
 }

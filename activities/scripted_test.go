@@ -50,9 +50,10 @@ type Scripted struct {
 type port = configmgmt.Driver
 
 type scriptedRun struct {
-	polls int
-	ended *configmgmt.Report
-	err   error
+	polls     int
+	cancelled bool
+	ended     *configmgmt.Report
+	err       error
 }
 
 // Driver gives itself, whatever is asked for.
@@ -133,7 +134,7 @@ func (d scriptedDriver) start(r configmgmt.Request, test bool) (configmgmt.Handl
 	if err := r.Check("run", "salt"); err != nil {
 		return configmgmt.Handle{}, err
 	}
-	h := configmgmt.Handle{Driver: "salt", Job: r.Key(test), Target: r.Target.Name, Test: test}
+	h := d.HandleOf(r, test)
 	switch {
 	case d.broken != nil:
 		return h, d.broken
@@ -170,6 +171,21 @@ func (d scriptedDriver) start(r configmgmt.Request, test bool) (configmgmt.Handl
 	return h, nil
 }
 
+func (d scriptedDriver) HandleOf(r configmgmt.Request, test bool) configmgmt.Handle {
+	return configmgmt.Handle{Driver: "salt", Job: r.Key(test), Target: r.Target.Name, Test: test}
+}
+
+func (d scriptedDriver) Cancel(_ context.Context, h configmgmt.Handle) error {
+	switch run := d.runs[h.Job]; {
+	case d.broken != nil:
+		return d.broken
+	case run != nil && !run.cancelled && run.polls <= 2: // it works
+		run.cancelled = true
+		run.ended, run.err = &configmgmt.Report{State: configmgmt.Lost, Test: h.Test, Detail: "the minion does not know the job"}, nil
+	}
+	return nil
+}
+
 func (d scriptedDriver) Poll(_ context.Context, h configmgmt.Handle) (configmgmt.Report, error) {
 	run := d.runs[h.Job]
 	switch {
@@ -180,7 +196,7 @@ func (d scriptedDriver) Poll(_ context.Context, h configmgmt.Handle) (configmgmt
 	case take(&d.awayRun):
 		return configmgmt.Report{}, refusal(configmgmt.ErrHostAway, false)
 	}
-	if run.polls++; run.polls <= 2 {
+	if run.polls++; run.polls <= 2 && !run.cancelled {
 		return configmgmt.Report{State: configmgmt.Running, Test: h.Test}, nil
 	}
 	return *run.ended, run.err

@@ -66,6 +66,7 @@ func (a *Site) handlers() map[kind]handler {
 		{plan.KindBIOS, 1}:        a.bios,
 		{plan.KindHardware, 1}:    a.hardware,
 		{plan.KindDiagnose, 1}:    a.diagnose,
+		{plan.KindStop, 1}:        a.stop,
 		{plan.KindAgent, 1}:       a.agent,
 		{plan.KindBurnIn, 1}:      a.burnIn,
 		{plan.KindDisks, 1}:       a.diskLayout,

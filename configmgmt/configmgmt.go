@@ -45,8 +45,13 @@ type Driver interface {
 	// Lost it is looked at twice, some seconds apart. ErrHostAway without Over means that the run may
 	// still go on behind a broken network.
 	Poll(ctx context.Context, h Handle) (Report, error)
-	// Cancel ends a run, and returns when nothing of it works any more. A run that is over is success.
-	// What it had already done stays done: Poll then says Lost, unless it finished first.
+	// HandleOf gives the handle of a request's run without asking anybody: whoever lost the answer to Plan or
+	// Apply may poll or cancel a run that way. Whether there is one is not known by it.
+	HandleOf(r Request, test bool) Handle
+	// Cancel ends a run, also one that was accepted just now, and returns when nothing of it works any more. A
+	// run that is over, or that never was, is success. What it had already done stays done: Poll then says
+	// Lost, unless it finished first. What a state had started on a Salt host, such as a package manager, may
+	// outlive the run.
 	Cancel(ctx context.Context, h Handle) error
 	// Ping tells whether configuration management is there and what we may not do in it.
 	Ping(ctx context.Context) (Status, error)

@@ -109,6 +109,9 @@ func (w *world) step(ctx context.Context, c activities.Call) (activities.Result,
 	if c.Step.Kind == plan.KindDiagnose {
 		name = "diagnose"
 	}
+	if c.Step.Kind == plan.KindStop {
+		name = "stop " + name
+	}
 	nth := 0
 	for _, n := range w.names {
 		if n == name {

@@ -62,7 +62,8 @@ func (r *run) diagnose(ctx workflow.Context, f *fault.Error) {
 	r.record(ctx, operation.Transition{Error: f}, c)
 }
 
-// abort takes back the bookkeeping, newest first, says what it leaves, and ends the run.
+// abort ends what goes on without us, takes back the bookkeeping, newest first, says what it leaves, and ends
+// the run.
 func (r *run) abort(ctx workflow.Context) {
 	r.aborting, r.state = true, operation.Running
 	// Why the step was parked stays with it: it is mostly why the run is aborted.
@@ -70,7 +71,7 @@ func (r *run) abort(ctx workflow.Context) {
 	c := r.change()
 	c.Error = why
 	r.record(ctx, operation.Transition{}, c) // who asked for it, and why
-	var left []string
+	left := r.stop(ctx)
 	undone := map[string]bool{}
 	for i := r.at; i >= 0; i-- {
 		s := &r.steps[i]
@@ -108,6 +109,49 @@ func (r *run) abort(ctx workflow.Context) {
 	}
 	r.state = operation.Aborted
 	r.record(ctx, operation.Transition{Left: left, Error: why})
+}
+
+// stopTries are how often an abort tries to end a run. A person waits for it, and a run that goes on does no
+// more than what was approved.
+const stopTries = 3
+
+// stop has configuration management end the runs of a configure step that did not end by itself, as well as
+// that goes, and says what is left of them.
+func (r *run) stop(ctx workflow.Context) (left []string) {
+	i := slices.IndexFunc(r.steps, func(s stepRun) bool { return s.Kind == plan.KindConfigure })
+	if i < 0 {
+		return nil
+	}
+	s := &r.steps[i]
+	if s.handle == nil && s.last == nil || s.state == operation.StepDone || s.state == operation.StepAlready {
+		return nil
+	}
+	policy, f := r.timing.policy(s.Step)
+	if f != nil || workflow.GetVersion(ctx, changeStop, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return nil
+	}
+	step := s.Step
+	step.Kind, step.Version = plan.KindStop, versionStop
+	call := r.call(step)
+	call.Attempt, call.Handle, call.Last = s.attempt, s.handle, s.last
+	c := operation.StepChange{Step: s.Name, State: s.state, Attempt: s.attempt, Round: s.round}
+	result, f, away := r.do(ctx, call, policy, policy.Call)
+	for try := 1; f != nil && !away && f.Class() == fault.Retry && try < stopTries; try++ {
+		pause(ctx, max(policy.First, r.timing.Orphan))
+		result, f, away = r.do(ctx, call, policy, policy.Call)
+	}
+	switch {
+	case f != nil:
+		c.Error = f
+		left = []string{fmt.Sprintf("%s: its run may still be under way, and could not be ended: %s", s.Title, f.Message)}
+	case result.Done == nil || result.Done.Summary == "":
+		return nil
+	default:
+		c.Summary = "stopped: " + result.Done.Summary
+		left = []string{s.Title + ": " + result.Done.Summary}
+	}
+	r.record(ctx, operation.Transition{}, c)
+	return left
 }
 
 func (r *run) lastSeen(s *stepRun) string {

@@ -1,6 +1,7 @@
 package workflows_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -281,6 +282,72 @@ func TestAbortInTheMiddle(t *testing.T) {
 	left := strings.Join(w.records[len(w.records)-1].Left, "\n")
 	if !strings.Contains(left, "ended in the middle (flashing)") {
 		t.Errorf("left: %s", left)
+	}
+}
+
+// An abort has the run of a configure step ended, and says what that leaves; it waits for no site.
+func TestAbortStopsTheRunOfConfigure(t *testing.T) {
+	configure := func(s *plan.Step) { s.Kind, s.Policy = plan.KindConfigure, workflows.PolicyConfig }
+	after := func(a *activities.Again) { a.Handle = json.RawMessage(`{"phase":"real"}`) }
+	runs := func(activities.Call, int) (activities.Result, error) {
+		return again(time.Minute, "real run", after), nil
+	}
+	silent := func(c activities.Call, nth int) (activities.Result, error) {
+		if nth > 0 {
+			return activities.Result{}, operation.AsTemporal(fault.New(fault.HostAway, "silent under its run"))
+		}
+		return runs(c, nth)
+	}
+	said := func(text string) answer {
+		return func(activities.Call, int) (activities.Result, error) {
+			return activities.Result{Done: &activities.Done{Changed: text != "", Summary: text}}, nil
+		}
+	}
+	for name, tc := range map[string]struct {
+		first, stop answer
+		actions     []operation.Action
+		left        []string
+		stops       int
+	}{
+		"under way":                   {runs, said("real run 7 was told to end"), []operation.Action{operation.Abort}, []string{"Do configure: real run 7 was told to end"}, 1},
+		"after a failure that passes": {runs, fails(2, fault.ConfigAway), []operation.Action{operation.Abort}, []string{"Do configure: ok"}, 3},
+		"not to be ended": {runs, fails(9, fault.HostAway), []operation.Action{operation.Abort},
+			[]string{"Do configure: its run may still be under way, and could not be ended: no host_away"}, 1},
+		"Salt stays away": {runs, fails(9, fault.ConfigAway), []operation.Action{operation.Abort},
+			[]string{"Do configure: its run may still be under way, and could not be ended: no config_away"}, 3},
+		"nothing to end":    {runs, said(""), []operation.Action{operation.Abort}, nil, 1},
+		"skipped before":    {silent, said("real run 7 was told to end"), []operation.Action{operation.Skip, operation.Abort}, []string{"Do configure: real run 7 was told to end"}, 1},
+		"before any call":   {fails(9, fault.ConfigDenied), said("never"), []operation.Action{operation.Abort}, nil, 0},
+		"ended well before": {nil, said("never"), []operation.Action{operation.Abort}, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, step("stage", func(s *plan.Step) { s.Undo = plan.Compensable }), step("configure", configure), step("last"))
+			w.steps["configure"], w.steps["stop configure"] = tc.first, tc.stop
+			w.steps["last"] = fails(9, fault.Conflict)
+			for i, a := range tc.actions {
+				w.at(time.Duration(i+1)*90*time.Second, string(a), a, reason("because"))
+			}
+			if got := w.run(); got != operation.Aborted {
+				t.Errorf("ended as %s", got)
+			}
+			if diff := cmp.Diff(tc.left, w.records[len(w.records)-1].Left); diff != "" {
+				t.Errorf("left (-want +got):\n%s", diff)
+			}
+			var stops []activities.Call
+			undone := false
+			for _, c := range w.sent {
+				undone = undone || c.Undo
+				if c.Step.Kind == plan.KindStop {
+					stops = append(stops, c)
+					if undone || string(c.Handle) != `{"phase":"real"}` || c.Attempt != 1 || c.Step.Name != "configure" {
+						t.Errorf("stop after an undoing (%t), or with %+v", undone, c)
+					}
+				}
+			}
+			if len(stops) != tc.stops || !undone {
+				t.Errorf("%d stops, want %d; undone %t", len(stops), tc.stops, undone)
+			}
+		})
 	}
 }
 

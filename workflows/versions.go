@@ -24,6 +24,7 @@ const (
 	versionValidate    = 1
 	versionInService   = 1
 	versionDiagnose    = 1
+	versionStop        = 1
 )
 
 // Workflow code has versions too, because a run that began under old code goes on under new code.
@@ -34,4 +35,8 @@ const (
 //
 // and records a history of the old code before the change (make histories), so that replay_test.go
 // proves that old runs still replay. A branch is removed when no run that began before it is open.
-// Up to now the code is as it began: there is no such constant.
+const (
+	// changeStop: an abort has configuration management end the runs of a configure step. Before, they
+	// went on by themselves. testdata/histories/asset-abort-leaves-run.json is of before. 2026-11.
+	changeStop = "an abort stops runs"
+)

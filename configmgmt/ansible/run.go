@@ -28,6 +28,11 @@ func (d *Driver) Apply(ctx context.Context, r configmgmt.Request) (configmgmt.Ha
 	return d.submit(ctx, r, false)
 }
 
+// HandleOf gives the handle of a request's run.
+func (d *Driver) HandleOf(r configmgmt.Request, test bool) configmgmt.Handle {
+	return configmgmt.Handle{Driver: "ansible", Job: r.Key(test), Target: r.Target.Name, Test: test}
+}
+
 func (d *Driver) submit(ctx context.Context, r configmgmt.Request, test bool) (configmgmt.Handle, error) {
 	op := "run Ansible"
 	if err := r.Check(op, "ansible"); err != nil {
@@ -37,8 +42,7 @@ func (d *Driver) submit(ctx context.Context, r configmgmt.Request, test bool) (c
 	if _, _, err := address(op, r.Target); err != nil {
 		return configmgmt.Handle{}, err
 	}
-	key := r.Key(test)
-	h := configmgmt.Handle{Driver: "ansible", Job: key, Target: r.Target.Name, Test: test}
+	h := d.HandleOf(r, test)
 	lock, err := d.lock(op, r.Target.Name)
 	if err != nil {
 		return configmgmt.Handle{}, err
@@ -47,7 +51,7 @@ func (d *Driver) submit(ctx context.Context, r configmgmt.Request, test bool) (c
 	if ctx.Err() != nil {
 		return configmgmt.Handle{}, program(op, r.Target.Name, context.Cause(ctx))
 	}
-	f := d.folder(key)
+	f := d.folder(h.Job)
 	was, err := f.was()
 	if err != nil {
 		return configmgmt.Handle{}, program(op, r.Target.Name, err)

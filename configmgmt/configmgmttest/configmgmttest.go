@@ -118,6 +118,7 @@ func Run(t *testing.T, h Harness) {
 		{"FirstFailure", (*suite).firstFailure},
 		{"NeverRan", (*suite).neverRan},
 		{"Cancel", (*suite).cancel},
+		{"CancelAtOnce", (*suite).cancelAtOnce},
 		{"Lost", (*suite).lost},
 		{"HostAway", (*suite).hostAway},
 		{"ContextEnds", (*suite).contextEnds},

@@ -179,6 +179,36 @@ func (s *suite) cancel(t *testing.T) {
 	}
 }
 
+// cancelAtOnce ends a run that was accepted just now, by a handle that was not kept: nothing of it begins later.
+func (s *suite) cancelAtOnce(t *testing.T) {
+	s.Host.Hold(t)
+	req := s.request(t, Slow, 1)
+	if err := s.driver.Cancel(t.Context(), s.driver.HandleOf(req, false)); err != nil {
+		t.Fatalf("cancel a run that never was: %v", err)
+	}
+	h := s.apply(t, req)
+	if own := s.driver.HandleOf(req, false); own != h || s.driver.HandleOf(req, true) == h {
+		t.Errorf("handle %+v, want %+v", own, h)
+	}
+	if h.Found {
+		t.Error("a run that never was is found")
+	}
+	if err := s.driver.Cancel(t.Context(), s.driver.HandleOf(req, false)); err != nil {
+		t.Fatal(err)
+	}
+	after := s.Host.Marks(t)
+	if r, err := s.poll(t, h); err != nil || r.State != configmgmt.Lost {
+		t.Errorf("poll: %+v, %v; want a lost run", r, err)
+	}
+	s.Host.Release(t)
+	if r := s.ended(t, s.apply(t, s.request(t, Clean, 1))); r.State != configmgmt.Succeeded {
+		t.Errorf("the next run: %+v, want success", r)
+	}
+	if got := s.Host.Marks(t); got != after {
+		t.Errorf("the run began after it was cancelled: %d marks, then %d", after, got)
+	}
+}
+
 func (s *suite) lost(t *testing.T) {
 	h := s.slow(t)
 	s.Lose(t, h)

@@ -30,12 +30,17 @@ func jobID(r configmgmt.Request, test bool) string {
 	return strings.Replace(r.Asked().Format("20060102150405.000000"), ".", "", 1) + "_" + r.Key(test)
 }
 
+// HandleOf gives the handle of a request's run.
+func (d *Driver) HandleOf(r configmgmt.Request, test bool) configmgmt.Handle {
+	return configmgmt.Handle{Driver: "salt", Job: jobID(r, test), Target: r.Target.Name, Test: test}
+}
+
 func (d *Driver) submit(ctx context.Context, r configmgmt.Request, test bool) (configmgmt.Handle, error) {
-	c := chunk{Client: "local_async", Fun: "state.apply", Target: []string{r.Target.Name}, TargetType: "list", JID: jobID(r, test), FullReturn: true}
+	h := d.HandleOf(r, test)
+	c := chunk{Client: "local_async", Fun: "state.apply", Target: []string{r.Target.Name}, TargetType: "list", JID: h.Job, FullReturn: true}
 	if err := r.Check(c.op(), "salt"); err != nil {
 		return configmgmt.Handle{}, err
 	}
-	h := configmgmt.Handle{Driver: "salt", Job: c.JID, Target: r.Target.Name, Test: test}
 	j, err := d.job(ctx, h)
 	if err != nil {
 		return configmgmt.Handle{}, err
@@ -144,12 +149,8 @@ func (d *Driver) Poll(ctx context.Context, h configmgmt.Handle) (configmgmt.Repo
 				return d.last(ctx, op, h)
 			}
 		}
-		pause := time.NewTimer(d.settle)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return configmgmt.Report{}, noAnswer(ctx, op, ctx.Err())
+		if err := rest(ctx, op, d.settle); err != nil {
+			return configmgmt.Report{}, err
 		}
 	}
 }
@@ -229,37 +230,47 @@ func notEnrolled(op, id string) error {
 	return &configmgmt.Error{Kind: configmgmt.ErrNotEnrolled, Op: op, Host: id, Detail: "the master has no accepted key of this minion"}
 }
 
-// Cancel ends a run: it asks the job to end, then kills it.
+// Cancel ends a run: it asks the job to end, then kills it. A job that was just published is not known to the
+// minion yet, so that it must be seen as gone twice.
 func (d *Driver) Cancel(ctx context.Context, h configmgmt.Handle) error {
 	op := "cancel Salt job " + h.Job
 	if err := check(op, h); err != nil {
 		return err
 	}
-	for _, fun := range []string{"saltutil.term_job", "saltutil.kill_job", ""} {
+	funs := []string{"saltutil.term_job", "saltutil.kill_job"}
+	for gone := 0; ; {
 		j, err := d.job(ctx, h)
 		if err != nil || j.result != nil || !j.known {
 			return err
 		}
 		works, err := d.works(ctx, op, h)
-		if err != nil || !works {
+		if err != nil {
 			return err
 		}
-		if fun == "" {
-			break
+		pause := d.settle
+		switch {
+		case works && len(funs) == 0:
+			return &configmgmt.Error{Kind: configmgmt.ErrRejected, Op: op, Host: h.Target, Detail: "the minion still works on it"}
+		case works:
+			if _, err := d.minion(ctx, h.Target, funs[0], h.Job); err != nil && !errors.Is(err, configmgmt.ErrRejected) {
+				return err
+			}
+			// A moment, so that a clean end is not answered by a kill.
+			funs, gone, pause = funs[1:], 0, d.settle/5
+		case gone > 0:
+			return nil
+		default:
+			gone++
 		}
-		if _, err := d.minion(ctx, h.Target, fun, h.Job); err != nil && !errors.Is(err, configmgmt.ErrRejected) {
-			return err
-		}
-		if err := d.rest(ctx, op); err != nil {
+		if err := rest(ctx, op, pause); err != nil {
 			return err
 		}
 	}
-	return &configmgmt.Error{Kind: configmgmt.ErrRejected, Op: op, Host: h.Target, Detail: "the minion still works on it"}
 }
 
-// rest gives a signalled job a moment, so that a clean end is not answered by a kill.
-func (d *Driver) rest(ctx context.Context, op string) error {
-	pause := time.NewTimer(d.settle / 5)
+// rest pauses, unless the context ends.
+func rest(ctx context.Context, op string, d time.Duration) error {
+	pause := time.NewTimer(d)
 	defer pause.Stop()
 	select {
 	case <-pause.C:

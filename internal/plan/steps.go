@@ -33,6 +33,9 @@ const (
 	// KindDiagnose stands in no plan: the executor runs it when a step at a site parks, so that the
 	// event log's tail and the boot progress are among the evidence. It changes nothing.
 	KindDiagnose = "diagnose"
+	// KindStop stands in no plan either: the executor runs it when a configure step is aborted, so that its run
+	// on the host ends too. It has the desired values and the handles of that step.
+	KindStop = "stop"
 )
 
 // WantPreflight says that NetBox must still say what the plan was made from.

@@ -106,16 +106,15 @@ func (o OS) Is(system string) bool {
 	return id == wantID && version == wantVersion
 }
 
-// SameRelease tells whether a system may have become another by updates in place, by ID and VERSION_ID of their
-// os-releases: RHEL's family counts its minor releases there.
-func SameRelease(a, b string) bool {
-	id, version, _ := strings.Cut(strings.TrimSpace(a), " ")
-	otherID, other, _ := strings.Cut(strings.TrimSpace(b), " ")
-	if slices.Contains(family, id) {
-		version, _, _ = strings.Cut(version, ".")
-		other, _, _ = strings.Cut(other, ".")
+// Line is the release that a system belongs to, by ID and VERSION_ID of its os-release, and stays in while
+// it is updated in place: ubuntu 24.04, else the major one, such as rocky 9 of rocky 9.4.
+func Line(system string) string {
+	id, version, _ := strings.Cut(strings.TrimSpace(system), " ")
+	parts, keep := strings.Split(version, "."), 1
+	if id == "ubuntu" { // its major is the year, and it has two releases in each
+		keep = 2
 	}
-	return id == otherID && version == other
+	return strings.TrimSpace(id + " " + strings.Join(parts[:min(keep, len(parts))], "."))
 }
 
 // Layout is how the root disk is divided. The zero value is one plain partition for everything, with

@@ -145,3 +145,14 @@ func TestTheSystemThatCameUp(t *testing.T) {
 		}
 	}
 }
+
+func TestLine(t *testing.T) {
+	for system, want := range map[string]string{
+		"debian 12": "debian 12", "debian 12.8\n": "debian 12", "rocky 9.4": "rocky 9", "rhel 10.0": "rhel 10",
+		"ubuntu 24.04": "ubuntu 24.04", "ubuntu 24.04.1": "ubuntu 24.04", "ubuntu 24.10": "ubuntu 24.10", "arch": "arch", "": "",
+	} {
+		if got := Line(system); got != want {
+			t.Errorf("Line(%q) = %q, want %q", system, got, want)
+		}
+	}
+}

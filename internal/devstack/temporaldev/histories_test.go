@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -85,6 +86,11 @@ func TestHistories(t *testing.T) {
 				until(t, 20*time.Second, "it runs", func() bool { return l.last(id).State == operation.Running })
 				tell(operation.Abort)
 			}},
+		{"abort-stops-run", []plan.Step{noop("stage", kindTouch, central, compensable), noop("configure", plan.KindConfigure)},
+			func(l *ledger, id asset.ID, tell func(operation.Action)) {
+				until(t, 20*time.Second, "a run is under way", func() bool { return shows(l.last(id), "configure") })
+				tell(operation.Abort)
+			}},
 	} {
 		id := asset.ID(i + 1)
 		l := newLedger(scenario.steps...)
@@ -111,6 +117,11 @@ func TestHistories(t *testing.T) {
 		keep(t, "asset-"+scenario.name, history(t, c, operation.AssetWorkflowID(id)))
 	}
 	recordOperation(t, c, steer)
+}
+
+// shows tells whether a transition shows the progress of a step, whose handle is then kept.
+func shows(t operation.Transition, step string) bool {
+	return slices.ContainsFunc(t.Steps, func(c operation.StepChange) bool { return c.Step == step && c.Progress != nil && c.Progress.Text != "" })
 }
 
 // recordOperation makes the history of an operation: a window, a pause, a resume and an abort.

@@ -145,10 +145,10 @@ func (s steps) Step(ctx context.Context, c activities.Call) (activities.Result, 
 	switch {
 	case c.Step.Kind == plan.KindDiagnose:
 		return activities.Result{}, operation.AsTemporal(fault.New(fault.Unsupported, "no log"))
-	case c.Undo:
+	case c.Undo, c.Step.Kind == plan.KindStop:
 	case c.Step.Kind == kindFirst && c.Attempt == 1:
 		return activities.Result{}, operation.AsTemporal(fault.New(fault.NotApplied, "the first attempt of %s fails", what))
-	case c.Step.Kind == kindStuck:
+	case c.Step.Kind == kindStuck, c.Step.Kind == plan.KindConfigure:
 		return again("stuck", time.Second, false), nil
 	case c.Step.Kind == kindSlow && c.Handle == nil:
 		return again("waiting", 50*time.Millisecond, false), nil
