@@ -22,7 +22,7 @@ import (
 	"github.com/cagenut/cagenut/internal/sim/netboxload"
 )
 
-// hosts are the machines' names in DNS, which are their minions' IDs.
+// hosts are the rack's machines' names in DNS, which are their minions' IDs.
 func (w world) hosts() []string {
 	var out []string
 	for _, name := range w.names() {
@@ -52,15 +52,18 @@ func (w world) toActive(t *testing.T, what ...string) operation.ID {
 	return operationOf(t, out)
 }
 
-// wholeInstall installs the whole rack and counts what NetBox was asked.
-func (w world) wholeInstall(t *testing.T) operation.ID {
+// everyone is the whole rack and the machine of Ansible.
+func (w world) everyone() []string { return append(w.names(), w.ansible.machine.Name) }
+
+// wholeInstall installs everyone and counts what NetBox was asked. meanwhile is called once it has been asked for.
+func (w world) wholeInstall(t *testing.T, meanwhile func(*testing.T)) operation.ID {
 	t.Helper()
 	w.requests.since()
-	began := time.Now()
-	id := w.toActive(t, "--rack", w.Rack().Name)
+	began, names := time.Now(), w.everyone()
+	id := w.toActive(t, names...)
+	meanwhile(t)
 	w.done(t, id)
 	n, which := w.requests.since()
-	names := w.names()
 	t.Logf("%d machines active in %s; %d NetBox requests, %.1f a machine: %v", len(names), time.Since(began).Round(time.Second), n, float64(n)/float64(len(names)), which)
 	if n > requestsToActive*len(names) {
 		t.Errorf("%d NetBox requests for %d machines, want at most %d each", n, len(names), requestsToActive)
@@ -68,12 +71,15 @@ func (w world) wholeInstall(t *testing.T) operation.ID {
 	return id
 }
 
-// installed takes the whole rack from planned to active.
+// installed takes everyone from planned to active.
 func (w world) installed(t *testing.T) {
-	w.editAll(t, "planned")
-	id := w.wholeInstall(t)
-	w.active(t, id, w.names(), []string{"planned -> staged", "staged -> active"}, []string{"os-install", "configure", "checks"})
+	w.editAll(t, w.names(), "planned")
+	id := w.wholeInstall(t, w.ansibleUp)
+	w.active(t, id, []string{"planned -> staged", "staged -> active"}, []string{"os-install", "configure", "checks"})
+	names := w.everyone()
+	each(t, names, func(t *testing.T, i int) { w.told(t, names[i], id) })
 	w.salt.made(t, w.hosts())
+	w.ansible.made(t)
 	var want []string
 	for _, host := range w.hosts() {
 		want = append(want, host+" real", host+" test")
@@ -90,11 +96,12 @@ func (w world) installed(t *testing.T) {
 // installedAgain puts every machine back to staged, as a person would, and installs it once more: all is
 // so already, nothing is booted or applied, and NetBox alone is told something.
 func (w world) installedAgain(t *testing.T) {
-	w.editAll(t, "staged")
+	w.editAll(t, w.everyone(), "staged")
 	last, rows := w.lastEntry(t), rowsOfOurs(t)
-	id := w.wholeInstall(t)
-	w.active(t, id, w.names(), []string{"staged -> active"}, []string{"installed", "configure", "checks"})
+	id := w.wholeInstall(t, func(*testing.T) {})
+	w.active(t, id, []string{"staged -> active"}, []string{"installed", "configure", "checks"})
 	w.salt.made(t, w.hosts())
+	w.ansible.made(t)
 	var tests []string
 	for _, host := range w.hosts() {
 		tests = append(tests, host+" test")
@@ -115,10 +122,10 @@ func (w world) installedAgain(t *testing.T) {
 			t.Errorf("%s: %s %s", e.Machine, e.Effect, e.Detail)
 		}
 	}
-	for _, name := range w.names() {
+	for _, name := range w.everyone() {
 		w.quiet(t, name, last)
 	}
-	if n := rowsOfOurs(t) - rows; n != len(tests) {
+	if n := rowsOfOurs(t) - rows; n != len(w.everyone()) {
 		t.Errorf("%d new rows in the changelog, want one for each machine's status and no more", n)
 	}
 	for _, r := range w.Operation(id).Runs {
@@ -130,11 +137,11 @@ func (w world) installedAgain(t *testing.T) {
 	}
 }
 
-// active holds that machines are in service by an operation, in NetBox and in what the API tells. moves are
+// active holds that everyone is in service by an operation, in NetBox and in the operation's steps. moves are
 // those of its status, and proofs the kinds of evidence that there are beside others.
-func (w world) active(t *testing.T, id operation.ID, names, moves, proofs []string) {
+func (w world) active(t *testing.T, id operation.ID, moves, proofs []string) {
 	t.Helper()
-	d := w.Operation(id)
+	d, names := w.Operation(id), w.everyone()
 	if d.State != operation.Done || len(d.Runs) != len(names) {
 		t.Fatalf("operation %s is %s with %d machines, want it done with %d", id, d.State, len(d.Runs), len(names))
 	}
@@ -165,7 +172,7 @@ func (w world) active(t *testing.T, id operation.ID, names, moves, proofs []stri
 	}
 }
 
-// inService holds that NetBox and the API tell the same of a machine, and gives its address.
+// inService holds that a machine is in service in NetBox, and gives its address.
 func (w world) inService(t *testing.T, name string, id operation.ID, moves []string) netip.Prefix {
 	t.Helper()
 	d := w.device(t, name)
@@ -201,6 +208,13 @@ func (w world) inService(t *testing.T, name string, id operation.ID, moves []str
 	if len(page.Results) != 1 || page.Results[0].Address != d.Primary.Address {
 		t.Errorf("%s has addresses %+v of its DNS name, want its primary address %s alone", name, page.Results, d.Primary.Address)
 	}
+	return d.Primary.Address
+}
+
+// told holds that the API tells the same of a machine that an operation has installed.
+func (w world) told(t *testing.T, name string, id operation.ID) {
+	t.Helper()
+	d := w.device(t, name)
 	out, said, code := w.CLI("asset", "show", name, "-o", "json")
 	var a wire.Asset
 	if err := json.Unmarshal([]byte(out), &a); code != 0 || err != nil {
@@ -210,5 +224,7 @@ func (w world) inService(t *testing.T, name string, id operation.ID, moves []str
 		t.Errorf("asset show %s: status %s, address %s, holder %v, ever active %t, blocking %v; want it in service, held by nobody", name,
 			a.Device.Status, a.Device.PrimaryIP4, a.Holder, a.History.EverActive, a.Blocking)
 	}
-	return d.Primary.Address
+	if a.System == nil || a.System.Operation != id {
+		t.Errorf("asset show %s: system %+v, want that of %s", name, a.System, id)
+	}
 }

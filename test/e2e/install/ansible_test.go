@@ -46,12 +46,16 @@ const playbook = `
       ansible.builtin.copy: {dest: %s, content: "{{ text }}"}
 `
 
-// ansible is the site's Ansible, and what will run on its machine.
-type ansible struct{ dir, bin string }
+// ansible is the site's Ansible, its machine, and what will run on that.
+type ansible struct {
+	whole    *testing.T // sshd ends with it
+	dir, bin string
+	machine  sim.PlannedDevice
+}
 
-func newAnsible(t *testing.T) ansible {
+func newAnsible(t *testing.T, machine sim.PlannedDevice) ansible {
 	t.Helper()
-	a := ansible{dir: t.TempDir(), bin: venv(t, "ansible")}
+	a := ansible{whole: t, dir: t.TempDir(), bin: venv(t, "ansible"), machine: machine}
 	if out, err := exec.CommandContext(t.Context(), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", a.path("user")).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v: %s; scripts/install-e2e.sh installs openssh-client", err, out)
 	}
@@ -75,10 +79,10 @@ func (a ansible) configuration() map[string]any {
 		"bin": a.bin, "interpreter": filepath.Join(a.bin, "python")}
 }
 
-// sshd runs a host's sshd at its addresses, with the key that the installed system made.
-func (a ansible) sshd(t *testing.T, serial string, on *sim.OnDisk) {
+// sshd runs the host's sshd at its addresses, with the key that the installed system made.
+func (a ansible) sshd(t *testing.T, on *sim.OnDisk) {
 	t.Helper()
-	block, err := ssh.MarshalPrivateKey(sim.HostKey(serial, on.Operation), "")
+	block, err := ssh.MarshalPrivateKey(sim.HostKey(a.machine.Serial, on.Operation), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,23 +119,22 @@ KbdInteractiveAuthentication no
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("sshd: %v; scripts/install-e2e.sh installs openssh-server", err)
 	}
-	t.Cleanup(func() {
+	a.whole.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
-		if t.Failed() {
+		if a.whole.Failed() {
 			said, _ := os.ReadFile(a.path("sshd.log"))
-			t.Logf("sshd said:\n%s", said)
+			a.whole.Logf("sshd said:\n%s", said)
 		}
 	})
 }
 
-// installedByAnsible takes a machine from planned to active whose profile names Ansible.
-func (w world) installedByAnsible(t *testing.T) {
-	d := ansibleRack().Servers()[0]
-	id := w.toActive(t, d.Name)
+// ansibleUp waits until the machine of Ansible has come up, and runs what it would run.
+func (w world) ansibleUp(t *testing.T) {
+	t.Helper()
 	var on *sim.OnDisk
-	w.Until(10*time.Minute, "the system of "+d.Name, func() error {
-		m, err := w.Box().Machine(t.Context(), d.Name)
+	w.Until(10*time.Minute, "the system of "+w.ansible.machine.Name, func() error {
+		m, err := w.Box().Machine(t.Context(), w.ansible.machine.Name)
 		if err == nil {
 			if on = m.Installed; on == nil || on.Pending {
 				err = errors.New("it is not up")
@@ -139,14 +142,16 @@ func (w world) installedByAnsible(t *testing.T) {
 		}
 		return err
 	})
-	if err := comeUp(d, on); err != nil {
+	if err := comeUp(w.ansible.machine, on); err != nil {
 		t.Fatal(err)
 	}
-	w.ansible.sshd(t, d.Serial, on)
-	w.done(t, id)
-	w.active(t, id, []string{d.Name}, []string{"planned -> staged", "staged -> active"}, []string{"os-install", "configure", "checks"})
-	if got, err := os.ReadFile(w.ansible.path("motd")); err != nil || string(got) != "hello" {
+	w.ansible.sshd(t, on)
+}
+
+// made holds that the machine has what the playbook makes.
+func (a ansible) made(t *testing.T) {
+	t.Helper()
+	if got, err := os.ReadFile(a.path("motd")); err != nil || string(got) != "hello" {
 		t.Errorf("the playbook made %q, %v; want hello", got, err)
 	}
-	w.salt.made(t, w.hosts()) // no key for a machine of Ansible
 }
