@@ -51,7 +51,7 @@ type Driver interface {
 	// Cancel ends a run, also one that was accepted just now, and returns when nothing of it works any more. A
 	// run that is over, or that never was, is success. What it had already done stays done: Poll then says
 	// Lost, unless it finished first. What a state had started on a Salt host, such as a package manager, may
-	// outlive the run.
+	// outlive the run. ErrHostAway: the host was silent, and the run may go on; ask again.
 	Cancel(ctx context.Context, h Handle) error
 	// Ping tells whether configuration management is there and what we may not do in it.
 	Ping(ctx context.Context) (Status, error)

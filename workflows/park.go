@@ -136,7 +136,8 @@ func (r *run) stop(ctx workflow.Context) (left []string) {
 	call.Attempt, call.Handle, call.Last = s.attempt, s.handle, s.last
 	c := operation.StepChange{Step: s.Name, State: s.state, Attempt: s.attempt, Round: s.round}
 	result, f, away := r.do(ctx, call, policy, policy.Call)
-	for try := 1; f != nil && !away && f.Class() == fault.Retry && try < stopTries; try++ {
+	passes := func() bool { return f != nil && !away && (f.Class() == fault.Retry || f.Code == fault.HostAway) }
+	for try := 1; passes() && try < stopTries; try++ {
 		pause(ctx, max(policy.First, r.timing.Orphan))
 		result, f, away = r.do(ctx, call, policy, policy.Call)
 	}

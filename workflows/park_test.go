@@ -311,8 +311,10 @@ func TestAbortStopsTheRunOfConfigure(t *testing.T) {
 	}{
 		"under way":                   {runs, said("real run 7 was told to end"), []operation.Action{operation.Abort}, []string{"Do configure: real run 7 was told to end"}, 1},
 		"after a failure that passes": {runs, fails(2, fault.ConfigAway), []operation.Action{operation.Abort}, []string{"Do configure: ok"}, 3},
-		"not to be ended": {runs, fails(9, fault.HostAway), []operation.Action{operation.Abort},
-			[]string{"Do configure: its run may still be under way, and could not be ended: no host_away"}, 1},
+		"not to be ended": {runs, fails(9, fault.ConfigDenied), []operation.Action{operation.Abort},
+			[]string{"Do configure: its run may still be under way, and could not be ended: no config_denied"}, 1},
+		"the host stays silent": {runs, fails(9, fault.HostAway), []operation.Action{operation.Abort},
+			[]string{"Do configure: its run may still be under way, and could not be ended: no host_away"}, 3},
 		"Salt stays away": {runs, fails(9, fault.ConfigAway), []operation.Action{operation.Abort},
 			[]string{"Do configure: its run may still be under way, and could not be ended: no config_away"}, 3},
 		"nothing to end":    {runs, said(""), []operation.Action{operation.Abort}, nil, 1},

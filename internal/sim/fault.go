@@ -40,8 +40,9 @@ const (
 	ActKeepsBoot   = "override-kept" // its BMC does not forget a boot override that was for once
 	ActHostFails   = "host-fails"    // gives up at the point, and says so
 	// Of the box's Salt.
-	ActMinionLost = "minion-lost" // the minion never hears of the job
-	ActMinionSays = "minion-says" // it returns Body, which is JSON, with code Status
+	ActMinionLost  = "minion-lost"  // the minion never hears of the job
+	ActMinionSays  = "minion-says"  // it returns Body, which is JSON, with code Status
+	ActMinionHolds = "minion-holds" // it works on the job until that is killed
 
 	ActHold = "hold" // keeps the answer back until released or the client is gone
 )
@@ -50,7 +51,7 @@ const (
 const (
 	Before = "before"
 	After  = "after"
-	Minion = "minion" // of minion-lost and minion-says alone
+	Minion = "minion" // of the actions of minions alone
 )
 
 // NetBox is the name under which rules and holds know the box's NetBox. Of the actions it knows those
@@ -58,7 +59,7 @@ const (
 const NetBox = "netbox"
 
 // Salt is that of the box's Salt. Path is matched with "client function minion", or login. It knows status,
-// latency, hang, reset, html, big, expired-session, hold and its own two.
+// latency, hang, reset, html, big, expired-session, hold and its own three.
 const Salt = "salt"
 
 // Fault is a rule that spoils answers. Empty selectors match everything.
@@ -94,7 +95,7 @@ func (f *Fault) check() error {
 	if f.path, err = regexp.Compile(f.Path); err != nil {
 		return fmt.Errorf("fault path %q: %w", f.Path, err)
 	}
-	minion := f.Action == ActMinionLost || f.Action == ActMinionSays
+	minion := f.Action == ActMinionLost || f.Action == ActMinionSays || f.Action == ActMinionHolds
 	switch {
 	case minion && f.Machine != Salt:
 		return fmt.Errorf("fault machine %q: %s is for %s", f.Machine, f.Action, Salt)
@@ -133,7 +134,7 @@ func (f *Fault) check() error {
 			return fmt.Errorf("fault phase after: %s happens before the effect", f.Action)
 		}
 	case ActHang, ActReset, ActHTML, ActMalformed, ActBig, ActHold:
-	case ActMinionLost, ActMinionSays:
+	case ActMinionLost, ActMinionSays, ActMinionHolds:
 	case ActNoDHCP, ActNoPhoneHome, ActHostHang, ActHostLost, ActWrongMAC, ActUsedToken, ActKeepsBoot, ActHostFails:
 	default:
 		return fmt.Errorf("fault action %q is unknown", f.Action)

@@ -203,6 +203,9 @@ func (s *Server) start(l low, id, name string) error {
 	switch running := s.running(id); {
 	case !s.hears(id), len(faults) > 0 && faults[0].Action == sim.ActMinionLost:
 		e.Job.Gone = true
+	case len(faults) > 0 && faults[0].Action == sim.ActMinionHolds:
+		result, e.Job.Retcode = s.states(m, l.Kwarg, &e)
+		e.Job.Hold = true
 	case len(faults) > 0:
 		result, e.Job.Retcode = json.RawMessage(faults[0].Body), faults[0].Status
 	case running != "":

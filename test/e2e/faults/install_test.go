@@ -151,6 +151,7 @@ func minions() []spoiler {
 	}
 	silent := answer(`{"return": [{"MINION": false}]}`)
 	failing := says(`{"pkg_|-web_|-nginx_|-installed": {"name": "nginx", "__id__": "web", "__sls__": "web", "result": false, "comment": "no such package", "changes": {}}}`, 2)
+	once := func(f sim.Fault) sim.Fault { f.Count = 1; return f }
 	later := func(f sim.Fault) sim.Fault { f.Skip, f.Count = 1, 1; return f } // the test run is the first
 	list := []spoiler{
 		{name: "wrong fingerprint", fault: keys(`{"minions_pre": {"MINION": ` + string(key) + `}}`), path: forgets, lasts: fault.KeyMismatch, only: configure, stops: true},
@@ -176,10 +177,11 @@ func minions() []spoiler {
 		{name: "the gateway is silent", fault: answer(`{"return": [{"MINION": {"ret": false, "retcode": 1, "jid": "1"}}]}`), path: `^local network.ping MINION$`, lasts: fault.CheckFailed, only: validate},
 		{name: "df fails", fault: told(`{}`), path: `^local disk.usage MINION$`, lasts: fault.Rejected, only: validate, stops: true},
 
-		// What is not proved is installed anew.
+		// What is not proved is installed anew; another release under our own key is a person's to erase.
 		{name: "another key is let in", fault: keys(`{"minions": {"MINION": ` + string(key) + `}}`), lasts: survived, only: installed, passes: true},
 		{name: "minion is silent", fault: silent, path: asks, lasts: survived, only: installed},
-		{name: "another system runs", fault: told(`"ID=debian\nVERSION_ID=11\n"`), path: asks, lasts: survived, only: installed, passes: true},
+		{name: "another release runs", fault: once(told(`"ID=debian\nVERSION_ID=13\n"`)), path: asks, lasts: fault.WrongOS, only: installed, stops: true},
+		{name: "it was updated in place", fault: told(`"ID=debian\nVERSION_ID=12.8\n"`), path: asks, lasts: survived, only: installed, passes: true},
 	}
 	for i := range list {
 		list[i].fault.Machine = sim.Salt
