@@ -94,8 +94,8 @@ func TestFaults(t *testing.T) {
 	slots := make(chan struct{}, atOnce)
 	var wg sync.WaitGroup
 	for i, c := range trials {
+		slots <- struct{}{} // here, so that they begin in their order
 		wg.Go(func() {
-			slots <- struct{}{}
 			defer func() { <-slots }()
 			if out[i].wrong == nil {
 				out[i].wrong = c.try(t.Context(), &out[i])
