@@ -103,14 +103,26 @@ func count(t *testing.T, target string) *counter {
 			c.seen[r.Request.Method+" "+strings.Trim(r.Request.URL.Path, "/0123456789")]++
 			return nil
 		},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.seen[givenUp]++
+			w.WriteHeader(http.StatusBadGateway)
+		},
 	})
 	t.Cleanup(web.Close)
 	c.URL = web.URL
 	return c
 }
 
-// since gives how many requests came since the last call, and which.
+// givenUp is how a counter counts what was not waited for. The call that gave up makes all of its requests
+// again, so that each may cost that many more.
+const (
+	givenUp = "given up"
+	remade  = 6
+)
+
+// since gives how many requests were answered since the last call, and which.
 func (c *counter) since() (int, map[string]int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
