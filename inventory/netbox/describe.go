@@ -164,16 +164,16 @@ func poolFor(dev *inventory.Device, pool []poolRecord) []netip.Prefix {
 			untagged[port.Untagged.VID] = true
 		}
 	}
-	var own, any []netip.Prefix
+	var own, rest []netip.Prefix
 	for _, r := range pool {
 		switch vid := r.VLAN.vlan().VID; {
 		case untagged[vid]:
 			own = append(own, r.prefix())
 		case vid == 0 || len(untagged) == 0:
-			any = append(any, r.prefix())
+			rest = append(rest, r.prefix())
 		}
 	}
-	return append(own, any...)
+	return append(own, rest...)
 }
 
 // pool lists the active prefixes with the primary role that are scoped to the site itself, in their order. A
