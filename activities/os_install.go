@@ -61,14 +61,17 @@ func (a *Site) osInstall(ctx context.Context, c Call) (Result, error) {
 }
 
 // osBegin opens a record for the installer; an image is written by the agent that runs already, or by one
-// that a retry boots. A system whose first boot came after the attempt before had been given up is taken as it is.
+// that a retry boots. A system that was asked for, and whose first boot came after the attempt before had been given
+// up, is taken as it is.
 func (a *Site) osBegin(ctx context.Context, c Call, want plan.WantOS, h bootHandle, image bool) (Result, error) {
 	s, err := a.Boots.State(ctx, c.Operation, c.Asset.ID, "", 0)
 	if err != nil && !isNotFound(err) {
 		return Result{}, err
 	}
-	if c.Attempt > 1 && has(s, string(templates.FirstBoot)) {
-		return again(0, bootHandle{Phase: phaseUp, Boot: s.Record.ID, Told: true}, "the machine came up after all")
+	if up, ok := event(s, string(templates.FirstBoot)); c.Attempt > 1 && ok && refused(s) == nil {
+		if _, err := osUp(c, want, s, up); err == nil {
+			return again(0, bootHandle{Phase: phaseUp, Boot: s.Record.ID, Told: true}, "the machine came up after all")
+		}
 	}
 	if want.System.Driver != "" && h.Phase != phaseBegin {
 		if r, err := a.osForget(ctx, c, want.System, h); r != nil || err != nil {
@@ -167,7 +170,8 @@ func (a *Site) osStages(ctx context.Context, c Call, want plan.WantOS, h bootHan
 	if err := refused(s); err != nil {
 		return Result{}, err
 	}
-	if e, ok := event(s, string(templates.Failed)); ok {
+	up, isUp := event(s, string(templates.FirstBoot))
+	if e, ok := event(s, string(templates.Failed)); ok && (!isUp || up.Sequence < e.Sequence) { // what failed at first may do so no more
 		why := strings.Join(operation.ParseReport(e.Body)["reason"], "; ")
 		return Result{}, fault.New(fault.InstallerFailed, "the installer on %s gave up: %s", c.Asset.Name, cmp.Or(why, "it does not say why"))
 	}
@@ -177,7 +181,6 @@ func (a *Site) osStages(ctx context.Context, c Call, want plan.WantOS, h bootHan
 			reached = append(reached, w.stage)
 		}
 	}
-	up, isUp := event(s, string(templates.FirstBoot))
 	if !h.Told && (isUp || slices.Contains(reached, string(templates.Partitioned)) || slices.Contains(reached, string(templates.Installed))) {
 		h.Told = true
 		return wrote(h, diskWrites(c, want), "the installer writes to the disk")

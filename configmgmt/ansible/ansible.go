@@ -130,16 +130,30 @@ func (d *Driver) host(name, ending string) string {
 	return filepath.Join(d.o.Dir, "hosts", name+ending)
 }
 
-// lock keeps other starts, enrolments and revocations of a host away until the file is closed.
-func (d *Driver) lock(op, name string) (*os.File, error) {
+// lockLook is how often a lock that another holds is tried.
+const lockLook = 20 * time.Millisecond
+
+// lock keeps other starts, enrolments and revocations of a host away until the file is closed. It waits for those
+// that are under way, as long as ctx lets it.
+func (d *Driver) lock(ctx context.Context, op, name string) (*os.File, error) {
 	f, err := os.OpenFile(d.host(name, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, program(op, name, err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, program(op, name, errors.Join(err, f.Close()))
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return nil, program(op, name, errors.Join(err, f.Close()))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, program(op, name, errors.Join(ctx.Err(), f.Close()))
+		case <-time.After(lockLook):
+		}
 	}
-	return f, nil
 }
 
 // find gives the path of a program as the child processes would find it.

@@ -108,7 +108,7 @@ func (d *Driver) Enroll(ctx context.Context, t configmgmt.Target, phoned string)
 	if raw, err := base64.RawStdEncoding.DecodeString(want[len("SHA256:"):]); err != nil || len(raw) != sha256.Size {
 		return &configmgmt.Error{Kind: configmgmt.ErrInvalid, Op: op, Host: t.Name, Detail: fmt.Sprintf("fingerprint %q: want SHA256:..., as `ssh-keygen -lf` prints it", phoned)}
 	}
-	lock, err := d.lock(op, t.Name)
+	lock, err := d.lock(ctx, op, t.Name)
 	if err != nil {
 		return err
 	}
@@ -153,12 +153,12 @@ func (d *Driver) Enroll(ctx context.Context, t configmgmt.Target, phoned string)
 }
 
 // Revoke forgets the pin of a target.
-func (d *Driver) Revoke(_ context.Context, t configmgmt.Target) error {
+func (d *Driver) Revoke(ctx context.Context, t configmgmt.Target) error {
 	const op = "revoke for Ansible"
 	if err := t.Check(op); err != nil {
 		return err
 	}
-	lock, err := d.lock(op, t.Name)
+	lock, err := d.lock(ctx, op, t.Name)
 	if err != nil {
 		return err
 	}

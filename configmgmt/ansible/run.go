@@ -43,7 +43,7 @@ func (d *Driver) submit(ctx context.Context, r configmgmt.Request, test bool) (c
 		return configmgmt.Handle{}, err
 	}
 	h := d.HandleOf(r, test)
-	lock, err := d.lock(op, r.Target.Name)
+	lock, err := d.lock(ctx, op, r.Target.Name)
 	if err != nil {
 		return configmgmt.Handle{}, err
 	}
@@ -145,7 +145,7 @@ func (d *Driver) start(f folder, r configmgmt.Request, test bool) error {
 func options(s configmgmt.AnsibleSpec, test bool) string {
 	var out []string
 	if test {
-		out = append(out, "--check", "--diff")
+		out = append(out, "--check") // without --diff: what it shows of templates may be secret, and is kept on disk
 	}
 	if len(s.Tags) > 0 {
 		out = append(out, "--tags="+strings.Join(s.Tags, ","))
@@ -242,7 +242,7 @@ func (d *Driver) Cancel(ctx context.Context, h configmgmt.Handle) error {
 	if err != nil {
 		return err
 	}
-	lock, err := d.lock(op, h.Target) // a start in between would be missed
+	lock, err := d.lock(ctx, op, h.Target) // a start in between would be missed
 	if err != nil {
 		return err
 	}

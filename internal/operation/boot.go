@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cagenut/cagenut/internal/asset"
 	"github.com/cagenut/cagenut/internal/fault"
@@ -224,13 +225,22 @@ func DigestOf(stage string, body []byte) string {
 // MaxStageBody is the most that is taken in of a stage.
 const MaxStageBody = 64 << 10
 
+// maxValue is the most that is kept of one line that a machine reports: more than any key needs.
+const maxValue = 4000
+
 // ParseReport reads the lines key=value of a stage's body. A key may stand several times; lines
-// without "=" are left out.
+// without "=" are left out. Values are cut at 4,000 bytes, and freed of control characters: they reach people.
 func ParseReport(body []byte) map[string][]string {
 	out := map[string][]string{}
 	for line := range strings.Lines(string(body)) {
 		if key, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "="); ok {
-			out[key] = append(out[key], value)
+			value = strings.ToValidUTF8(value[:min(len(value), maxValue)], "")
+			out[key] = append(out[key], strings.Map(func(r rune) rune {
+				if unicode.IsControl(r) {
+					return -1
+				}
+				return r
+			}, value))
 		}
 	}
 	return out

@@ -28,7 +28,8 @@ func scanCommand(row pgx.Row) (operation.AgentCommand, error) {
 }
 
 // QueueCommand gives the agent of an open record something to do. A command that is there already
-// comes back as it stands; another one under the same ID is fault.Invalid.
+// comes back as it stands; another one under the same ID is fault.Invalid. What the agent was told before and has
+// not ended is withdrawn, as failed: its step was skipped or begun anew.
 func (s *Store) QueueCommand(ctx context.Context, c operation.AgentCommand) (operation.AgentCommand, error) {
 	if err := c.Check(); err != nil {
 		return operation.AgentCommand{}, err
@@ -64,6 +65,10 @@ func (s *Store) QueueCommand(ctx context.Context, c operation.AgentCommand) (ope
 		}
 		if record.Purpose != operation.ForAgent {
 			return fault.New(fault.Invalid, "%s: boot record %d is for %s: no agent comes", what, record.ID, record.Purpose)
+		}
+		if _, err = tx.Exec(ctx, `update agent_command set state = 'failed', error = $2, ended = $3 where boot = $1 and state in ('queued', 'running')`,
+			c.Boot, "withdrawn for "+c.ID, c.Queued); err != nil {
+			return err
 		}
 		if _, err = tx.Exec(ctx, `insert into agent_command (id, boot, kind, args, queued) values ($1, $2, $3, $4, $5)`,
 			c.ID, c.Boot, c.Kind, args, c.Queued); err != nil {
@@ -139,7 +144,8 @@ func (s *Store) ClaimAgent(ctx context.Context, boot int64, who operation.BootId
 }
 
 // NextCommand gives the oldest command of a record that has not ended, and notes that the agent has
-// it; nil when there is none. An agent that died over a command gets the same again.
+// it; nil when there is none. An agent that died over a command gets the same again. One that it never had is kept
+// back while its run is paused or waits for a person, who wants the machine as it is.
 func (s *Store) NextCommand(ctx context.Context, boot int64, at time.Time) (*operation.AgentCommand, error) {
 	what := fmt.Sprintf("next agent command of boot record %d", boot)
 	record, err := s.GetBoot(ctx, boot)
@@ -154,10 +160,14 @@ func (s *Store) NextCommand(ctx context.Context, boot int64, at time.Time) (*ope
 		e.Remedy = "claim it first"
 		return nil, e
 	}
+	may := []operation.CommandState{operation.CommandRunning}
+	if record.Run != operation.Waiting && record.Run != operation.Paused {
+		may = append(may, operation.CommandQueued)
+	}
 	c, err := scanCommand(s.pool.QueryRow(ctx, `update agent_command set state = 'running', started = coalesce(started, $2)
-		where id = (select id from agent_command where boot = $1 and state in ('queued', 'running') order by ordinal limit 1)
-			and state in ('queued', 'running')
-		returning id, boot, kind, args, state, progress, percent, result, error, queued, started, ended`, boot, at))
+		where id = (select id from agent_command where boot = $1 and state = any($3) order by ordinal limit 1)
+			and state = any($3)
+		returning id, boot, kind, args, state, progress, percent, result, error, queued, started, ended`, boot, at, may))
 	if noRows(err) {
 		return nil, nil
 	}

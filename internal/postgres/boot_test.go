@@ -313,16 +313,8 @@ func TestAgent(t *testing.T) {
 		if c, err := queue("c1", operation.AgentReport, ""); err != nil || c.State != operation.CommandQueued {
 			t.Fatalf("%+v, %v", c, err)
 		}
-		if _, err := queue("c2", operation.AgentBurnIn, `{"minutes": 5, "b": 1}`); err != nil {
-			t.Fatal(err)
-		}
 	}
-	if _, err := queue("c2", operation.AgentBurnIn, `{"b":1,"minutes":5}`); err != nil {
-		t.Errorf("the same in another order: %v", err)
-	}
-	_, err := queue("c2", operation.AgentBurnIn, `{"minutes": 6}`)
-	wantCode(t, err, fault.Invalid)
-	_, err = queue("../x", operation.AgentBurnIn, "")
+	_, err := queue("../x", operation.AgentBurnIn, "")
 	wantCode(t, err, fault.Invalid)
 
 	_, err = s.NextCommand(ctx, b.ID, noon)
@@ -359,6 +351,16 @@ func TestAgent(t *testing.T) {
 	if c, err := queue("c1", operation.AgentReport, ""); err != nil || c.State != operation.CommandDone {
 		t.Errorf("asked again: %+v, %v", c, err)
 	}
+	for range 2 {
+		if _, err := queue("c2", operation.AgentBurnIn, `{"minutes": 5, "b": 1}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := queue("c2", operation.AgentBurnIn, `{"b":1,"minutes":5}`); err != nil {
+		t.Errorf("the same in another order: %v", err)
+	}
+	_, err = queue("c2", operation.AgentBurnIn, `{"minutes": 6}`)
+	wantCode(t, err, fault.Invalid)
 	if c, err := s.NextCommand(ctx, b.ID, noon); err != nil || c == nil || c.ID != "c2" {
 		t.Fatalf("%+v, %v", c, err)
 	}
@@ -394,4 +396,52 @@ func TestAgent(t *testing.T) {
 	wantCode(t, err, fault.BootUsed)
 	_, err = s.ClaimAgent(ctx, b.ID, me, "", noon)
 	wantCode(t, err, fault.BootUsed)
+}
+
+// An agent that comes back late gets what its run wants now, not what it was told before.
+func TestCommandsAreWithdrawnAndKeptBack(t *testing.T) {
+	s := pgtest.New(t)
+	op := create(t, s, request(t, 1))
+	ctx := t.Context()
+	b := openBoot(t, s, opening(op, 1, operation.ForAgent, "a"))
+	if _, err := s.ClaimAgent(ctx, b.ID, operation.BootIdentity{MACs: []string{macFor(1)}, Serials: []string{"SN1"}}, "", noon); err != nil {
+		t.Fatal(err)
+	}
+	next := func(state operation.State) string {
+		t.Helper()
+		execSQL(t, s, `update run set state = $1`, state)
+		c, err := s.NextCommand(ctx, b.ID, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c == nil {
+			return ""
+		}
+		return c.ID
+	}
+	queue := func(id, kind string) {
+		t.Helper()
+		if _, err := s.QueueCommand(ctx, operation.AgentCommand{ID: id, Boot: b.ID, Kind: kind, Queued: noon}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queue("load", operation.AgentBurnIn)
+	if got := next(operation.Running); got != "load" {
+		t.Errorf("got %q", got)
+	}
+	queue("erase", operation.AgentDiskLayout) // burn-in was skipped
+	if c, err := s.GetCommand(ctx, "load"); err != nil || c.State != operation.CommandFailed || c.Error == "" {
+		t.Errorf("%+v, %v; want it withdrawn", c, err)
+	}
+	for _, c := range []struct {
+		state operation.State
+		want  string
+	}{
+		{operation.Waiting, ""}, {operation.Paused, ""}, {operation.Running, "erase"},
+		{operation.Waiting, "erase"}, // it is at work: the same again
+	} {
+		if got := next(c.state); got != c.want {
+			t.Errorf("while %s: %q, want %q", c.state, got, c.want)
+		}
+	}
 }

@@ -37,8 +37,12 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.streams.Add(-1)
 	f, only, err := s.liveFilter(r)
+	if bad := (badQuestion{}); errors.As(err, &bad) {
+		http.Error(w, bad.Error(), http.StatusBadRequest)
+		return
+	}
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		http.Error(w, translate(err).Message, http.StatusServiceUnavailable)
 		return
 	}
 	events, err := s.o.Store.Events(r.Context(), f) // errors still get a status
@@ -91,6 +95,9 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// badQuestion is an error of the reader's.
+type badQuestion struct{ error }
+
 var errNothing = errors.New("nothing to tell")
 
 func flush(control *http.ResponseController) error {
@@ -108,11 +115,11 @@ func (s *Server) liveFilter(r *http.Request) (f operation.EventFilter, only asse
 	}
 	if text := q.Get("operation"); text != "" {
 		if f.Operation, err = operation.ParseID(text); err != nil {
-			return f, 0, err
+			return f, 0, badQuestion{err}
 		}
 		if text := q.Get("asset"); text != "" {
 			if only, err = asset.ParseID(text); err != nil {
-				return f, 0, err
+				return f, 0, badQuestion{err}
 			}
 		}
 	}
@@ -125,7 +132,7 @@ func (s *Server) liveFilter(r *http.Request) (f operation.EventFilter, only asse
 		return f, only, err
 	}
 	if f.After, err = strconv.ParseInt(after, 10, 64); err != nil || f.After < 0 {
-		return f, 0, fmt.Errorf("after: %q: give the number of an event", after)
+		return f, 0, badQuestion{fmt.Errorf("after: %q: give the number of an event", after)}
 	}
 	return f, only, nil
 }

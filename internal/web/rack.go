@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"errors"
 	"net/url"
 	"slices"
 	"time"
@@ -49,6 +50,9 @@ func (s *Server) rack(c *call) (*page, error) {
 	}
 	p := &page{Template: "rack", Title: "Rack " + b.Name, Nav: "sites", Stream: url.Values{"site": {b.Site}}}
 	ctx := c.Context()
+	// Before all that is shown: an event in between is told once more.
+	seq, seqErr := s.o.Store.LastEvent(ctx)
+	p.Seq = seq
 	r, stale, err := s.inv.rack(ctx, b.Site, b.Name, time.Time{})
 	if err != nil {
 		if code := translate(err).Code; code == fault.NotFound || code == fault.Invalid {
@@ -56,7 +60,7 @@ func (s *Server) rack(c *call) (*page, error) {
 		}
 		p.Notices = append(p.Notices, awayNotice(err))
 		loads, err := s.o.Store.RackLoads(ctx, b.Site, c.viewer.sites)
-		if err != nil {
+		if err := errors.Join(seqErr, err); err != nil {
 			return nil, err
 		}
 		for _, l := range loads {
@@ -77,10 +81,7 @@ func (s *Server) rack(c *call) (*page, error) {
 		ids[i] = d.ID
 	}
 	newest, err := s.o.Store.NewestRuns(ctx, ids)
-	if err == nil {
-		p.Seq, err = s.o.Store.LastEvent(ctx)
-	}
-	if err != nil {
+	if errors.Join(err, seqErr) != nil {
 		p.Notices = append(p.Notices, notice{Kind: "warn", Text: "PostgreSQL does not answer: this shows what NetBox says, and nothing of what runs.",
 			Do: fault.Remedy(fault.StoreAway)})
 	}
