@@ -10,8 +10,10 @@ import (
 
 	"github.com/cagenut/cagenut/bmc"
 	"github.com/cagenut/cagenut/internal/fault"
+	"github.com/cagenut/cagenut/internal/operation"
 	"github.com/cagenut/cagenut/internal/plan"
 	"github.com/cagenut/cagenut/internal/profile"
+	"github.com/cagenut/cagenut/templates"
 )
 
 func TestCompareVersions(t *testing.T) {
@@ -366,6 +368,37 @@ func TestSpoiledReading(t *testing.T) {
 		}
 		if got, _ := spoiled(unread); got != c.want {
 			t.Errorf("%v: %q, want %q", c.reasons, got, c.want)
+		}
+	}
+}
+
+// A retry takes what came up only when it is what was asked for; what failed at first may have gone on.
+func TestWhatCameUp(t *testing.T) {
+	want := plan.WantOS{OS: profile.OS{Distro: "debian", Release: "12"}}
+	say := func(seq int64, stage, body string) operation.BootEvent {
+		return operation.BootEvent{Sequence: seq, Stage: stage, Body: []byte(body)}
+	}
+	right, other := say(2, string(templates.FirstBoot), "os=debian 12\n"), say(2, string(templates.FirstBoot), "os=debian 11\n")
+	early, late := say(1, string(templates.Failed), "reason=no key\n"), say(3, string(templates.Failed), "reason=no key\n")
+	refusal := say(1, operation.StageRefused, "reason=another MAC\n")
+	for name, c := range map[string]struct {
+		events   []operation.BootEvent
+		up, fail bool
+	}{
+		"nothing":               {},
+		"the right one":         {events: []operation.BootEvent{right}, up: true},
+		"another system":        {events: []operation.BootEvent{other}},
+		"another machine too":   {events: []operation.BootEvent{refusal, right}},
+		"failed":                {events: []operation.BootEvent{early}, fail: true},
+		"failed, then went on":  {events: []operation.BootEvent{early, right}, up: true},
+		"came up, failed later": {events: []operation.BootEvent{right, late}, up: true, fail: true},
+	} {
+		s := operation.BootState{Events: c.events}
+		if got := cameUp(Call{}, want, s); got != c.up {
+			t.Errorf("%s: came up %t, want %t", name, got, c.up)
+		}
+		if err := gaveUp(s); (err != nil) != c.fail {
+			t.Errorf("%s: gave up: %v, want one: %t", name, err, c.fail)
 		}
 	}
 }

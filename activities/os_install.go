@@ -68,10 +68,8 @@ func (a *Site) osBegin(ctx context.Context, c Call, want plan.WantOS, h bootHand
 	if err != nil && !isNotFound(err) {
 		return Result{}, err
 	}
-	if up, ok := event(s, string(templates.FirstBoot)); c.Attempt > 1 && ok && refused(s) == nil {
-		if _, err := osUp(c, want, s, up); err == nil {
-			return again(0, bootHandle{Phase: phaseUp, Boot: s.Record.ID, Told: true}, "the machine came up after all")
-		}
+	if c.Attempt > 1 && cameUp(c, want, s) {
+		return again(0, bootHandle{Phase: phaseUp, Boot: s.Record.ID, Told: true}, "the machine came up after all")
 	}
 	if want.System.Driver != "" && h.Phase != phaseBegin {
 		if r, err := a.osForget(ctx, c, want.System, h); r != nil || err != nil {
@@ -170,10 +168,8 @@ func (a *Site) osStages(ctx context.Context, c Call, want plan.WantOS, h bootHan
 	if err := refused(s); err != nil {
 		return Result{}, err
 	}
-	up, isUp := event(s, string(templates.FirstBoot))
-	if e, ok := event(s, string(templates.Failed)); ok && (!isUp || up.Sequence < e.Sequence) { // what failed at first may do so no more
-		why := strings.Join(operation.ParseReport(e.Body)["reason"], "; ")
-		return Result{}, fault.New(fault.InstallerFailed, "the installer on %s gave up: %s", c.Asset.Name, cmp.Or(why, "it does not say why"))
+	if err := gaveUp(s); err != nil {
+		return Result{}, err
 	}
 	var reached []string
 	for _, w := range waits[1:] {
@@ -181,6 +177,7 @@ func (a *Site) osStages(ctx context.Context, c Call, want plan.WantOS, h bootHan
 			reached = append(reached, w.stage)
 		}
 	}
+	up, isUp := event(s, string(templates.FirstBoot))
 	if !h.Told && (isUp || slices.Contains(reached, string(templates.Partitioned)) || slices.Contains(reached, string(templates.Installed))) {
 		h.Told = true
 		return wrote(h, diskWrites(c, want), "the installer writes to the disk")
@@ -209,6 +206,26 @@ func (a *Site) osStages(ctx context.Context, c Call, want plan.WantOS, h bootHan
 		return Result{}, err
 	}
 	return a.listen(h, -1, "%s", w.text)
+}
+
+// cameUp tells that the system which was asked for has come up on the right machine.
+func cameUp(c Call, want plan.WantOS, s operation.BootState) bool {
+	up, ok := event(s, string(templates.FirstBoot))
+	if !ok || refused(s) != nil {
+		return false
+	}
+	_, err := osUp(c, want, s, up)
+	return err == nil
+}
+
+// gaveUp is the error of an installer, or of a first boot, that failed and has not gone on since.
+func gaveUp(s operation.BootState) error {
+	e, ok := event(s, string(templates.Failed))
+	if up, isUp := event(s, string(templates.FirstBoot)); !ok || isUp && up.Sequence > e.Sequence {
+		return nil
+	}
+	why := strings.Join(operation.ParseReport(e.Body)["reason"], "; ")
+	return fault.New(fault.InstallerFailed, "the installer on %s gave up: %s", s.Record.Asset.Name, cmp.Or(why, "it does not say why"))
 }
 
 // osPower sees the machine off, which its installer does, and switches it on into its system.

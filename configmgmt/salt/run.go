@@ -231,28 +231,23 @@ func notEnrolled(op, id string) error {
 }
 
 // Cancel ends a run: it asks the job to end, then kills it. A job that was just published is not known to the
-// minion yet, nor to a slow master, so that it must be seen as gone, or as unknown, twice.
+// minion yet, nor to a slow master, so that it must be seen as gone twice.
 func (d *Driver) Cancel(ctx context.Context, h configmgmt.Handle) error {
 	op := "cancel Salt job " + h.Job
 	if err := check(op, h); err != nil {
 		return err
 	}
 	funs := []string{"saltutil.term_job", "saltutil.kill_job"}
-	for gone, unknown := 0, 0; ; {
+	for gone := 0; ; {
 		j, err := d.job(ctx, h)
-		if err != nil || j.result != nil || !j.known && unknown > 0 {
+		if err != nil || j.result != nil {
 			return err
 		}
-		if !j.known {
-			unknown++
-			if err := rest(ctx, op, d.settle); err != nil {
+		works := false
+		if j.known {
+			if works, err = d.works(ctx, op, h); err != nil {
 				return err
 			}
-			continue
-		}
-		works, err := d.works(ctx, op, h)
-		if err != nil {
-			return err
 		}
 		pause := d.settle
 		switch {

@@ -2,6 +2,7 @@ package operation
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,5 +106,12 @@ func TestClaimsOfOneMachine(t *testing.T) {
 		if a.Same(other) {
 			t.Errorf("%+v is taken for the same machine", other)
 		}
+	}
+}
+
+func TestReportsAreFitForPeople(t *testing.T) {
+	got := ParseReport([]byte("reason=a\x1b[31mb\xff\nos=" + strings.Repeat("x", 5000)))
+	if r, n := got["reason"][0], len(got["os"][0]); r != "a[31mb" || n != 4000 {
+		t.Errorf("reason %q, %d bytes of os", r, n)
 	}
 }

@@ -230,10 +230,10 @@ func holderOf(s *stack.Stack, g *gate, p point) holder {
 	return s.Box()
 }
 
-// killAt starts machines and holds each at its point. A machine that ended without the kill is put into missed: it
-// made its call less often, or nobody waited any more for the answer of a call that had its effect. When all are held, or the first has been for
-// long enough, it kills the worker that waits for their answers, and so on until every point was
-// hit. It gives the operation and how many kills that took.
+// killAt starts machines and holds each at its point. When all are held, or the first has been for long enough, it
+// kills the worker that waits for their answers, and so on until every point was hit. It gives the operation and how
+// many kills that took. A machine that ended without its kill is put into missed: it made its call less often, or
+// nobody waited any more for the answer of a call that had its effect.
 func killAt(t *testing.T, s *stack.Stack, g *gate, some []killed, missed map[string]bool) (id operation.ID, kills int) {
 	t.Helper()
 	left := map[string]killed{} // by rule
